@@ -1,0 +1,44 @@
+"""Class weights that make rare classes count as much as frequent ones."""
+
+from typing import Any
+
+import numpy as np
+
+
+def balanced_class_weight(labels: Any, num_classes: int | None = None) -> dict[int, float]:
+    """Weigh each class by the inverse of its frequency.
+
+    The weight of class c is n / (k * n_c), for n rows, k classes that occur and n_c rows of c
+    (King and Zeng 2001, https://doi.org/10.1093/oxfordjournals.pan.a004868), so that the mean
+    weight of a row is 1.
+
+    Args:
+        labels: (rows,) integers, or (rows, classes) one-hot.
+        num_classes: int, classes there are, if more than occur; one that does not occur weighs 1.
+
+    Returns:
+        A dict from class to weight, as `keras.Model.fit(class_weight=...)` takes it.
+
+    Example:
+        >>> balanced_class_weight([0, 0, 0, 1])
+        {0: 0.6666666666666666, 1: 2.0}
+    """
+    labels = np.asarray(labels)
+    if labels.ndim > 1:
+        labels = labels.reshape(len(labels), -1)
+        labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
+    if labels.size == 0:
+        raise ValueError("class_weight='balanced' needs labels. Received none.")
+    counts = np.bincount(labels.astype(np.int64), minlength=num_classes or 0)
+    return weights_from_counts(counts)
+
+
+def weights_from_counts(counts: Any) -> dict[int, float]:
+    """Turn rows per class into weights; see `balanced_class_weight`."""
+    counts = np.asarray(counts)
+    present = counts > 0
+    total, classes = counts.sum(), present.sum()
+    return {
+        label: float(total / (classes * count)) if count else 1.0
+        for label, count in enumerate(counts.tolist())
+    }

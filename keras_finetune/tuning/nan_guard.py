@@ -1,0 +1,67 @@
+"""Stop where the loss stops being a number, and say where and why."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class NaNLossGuard(keras.callbacks.Callback):
+    """Raise at the first batch whose loss is NaN or infinite.
+
+    `keras.callbacks.TerminateOnNaN` names the batch; this also names the rows in it, if the data
+    came from `keras_finetune.data`, and the likely cause.
+
+    Args:
+        dataset: The data that is trained on; one of ours knows its plan.
+
+    Raises:
+        FloatingPointError: From `fit`, at the first such batch.
+    """
+
+    def __init__(self, dataset: Any = None) -> None:
+        super().__init__()
+        self._plan = getattr(dataset, "plan", None)
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Note the epoch, which decides the order of rows."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Check the running loss."""
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        raise FloatingPointError(
+            f"The loss is {loss} at epoch {self._epoch + 1}, step {batch + 1}{self._rows(batch)}. "
+            f"{self._cause()}"
+        )
+
+    def _rows(self, batch: int) -> str:
+        if self._plan is None:
+            return ""
+        rows = list(self._plan(self._epoch))[batch].rows
+        shown = ", ".join(str(row) for row in rows[:8].tolist())
+        return f" (rows {shown}{', ...' if len(rows) > 8 else ''})"
+
+    def _cause(self) -> str:
+        bad = next(
+            (
+                variable.path
+                for variable in self.model.trainable_variables
+                if not np.isfinite(np.asarray(keras.ops.convert_to_numpy(variable))).all()
+            ),
+            None,
+        )
+        optimizer = self.model.optimizer
+        rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        clips = any((optimizer.clipnorm, optimizer.clipvalue, optimizer.global_clipnorm))
+        clip = "" if clips else " and clip gradients: an optimizer with global_clipnorm=1.0"
+        where = f"The weights {bad!r} are no longer finite" if bad else "The weights are finite"
+        return (
+            f"{where}. The learning rate is {rate:.3g}: if that is high for this model, lower it "
+            f"or warm up (warmup=0.1){clip}. Otherwise look at the batch's features and sample "
+            "weights for NaN."
+        )
