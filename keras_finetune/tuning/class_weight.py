@@ -1,5 +1,6 @@
 """Class weights that make rare classes count as much as frequent ones."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,31 @@ def weights_from_counts(counts: Any) -> dict[int, float]:
         label: float(total / (classes * count)) if count else 1.0
         for label, count in enumerate(counts.tolist())
     }
+
+
+def resolve_class_weight(
+    class_weight: "Mapping[int, float] | str | None", x: Any, y: Any
+) -> "dict[int, float] | None":
+    """Turn what `fit` was given as `class_weight` into what Keras takes.
+
+    Args:
+        class_weight: A dict from class to weight, `"balanced"`, or None.
+        x: What goes into `fit`; data sets of `keras_finetune.tasks` know their `label_counts`.
+        y: Labels, if `x` is arrays.
+    """
+    if class_weight is None or isinstance(class_weight, Mapping):
+        return None if class_weight is None else dict(class_weight)
+    if class_weight != "balanced":
+        raise ValueError(
+            'class_weight must be a dict from class to weight, or "balanced". '
+            f"Received: {class_weight!r}"
+        )
+    counts = getattr(x, "label_counts", None)
+    if counts is not None:
+        return weights_from_counts(counts)
+    if y is None:
+        raise ValueError(
+            "class_weight='balanced' needs to know how often each class occurs, which this data "
+            "set does not say. Give keras_finetune.tuning.balanced_class_weight(labels)."
+        )
+    return balanced_class_weight(y)

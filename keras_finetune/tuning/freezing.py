@@ -30,9 +30,9 @@ def freeze(
     Example:
         >>> import keras
         >>> model = keras.Sequential([
-        ...     keras.Input((4,)), keras.layers.Dense(3, name="dense"), keras.layers.Dense(2)])
+        ...     keras.Input((4,)), keras.layers.Dense(3, name="features"), keras.layers.Dense(2)])
         >>> list(freeze(model, "backbone"))
-        ['dense']
+        ['features']
         >>> model.layers[0].trainable, model.layers[1].trainable
         (False, True)
     """

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-
-from keras_finetune.tuning.groups import Schedule
+from keras.optimizers.schedules import LearningRateSchedule
 
 # What a Keras optimizer does to all gradients at once stays with the whole.
 _OF_THE_WHOLE = (
@@ -57,7 +56,7 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         whole["learning_rate"] = _learning_rate_of(optimizer)
         super().__init__(name=name or f"grouped_{optimizer.name}", **whole)
         self._template = optimizer
-        self._groups = [
+        self._groups: list[dict[str, Any]] = [
             {
                 "indices": list(group["indices"]),
                 "scale": float(group.get("scale", 1.0)),
@@ -95,7 +94,9 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         for group, member in zip(self._groups, self._members, strict=True):
             member.build([variables[index] for index in group["indices"]])
 
-    def _backend_update_step(self, grads: Any, trainable_variables: Any, learning_rate: Any) -> None:
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
         # Called by Keras after accumulation and clipping; each member then decays its weights and
         # updates at its own rate.
         by_variable = {
@@ -146,10 +147,12 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         return cls(load(config["optimizer"], custom_objects=custom_objects), groups, config["name"])
 
 
-class _GroupRate(Schedule):
+class _GroupRate(LearningRateSchedule):
     """A group's learning rate: its factor times the common rate, or times its own schedule."""
 
-    def __init__(self, whole: GroupedOptimizer, scale: float, schedule: Schedule | None) -> None:
+    def __init__(
+        self, whole: GroupedOptimizer, scale: float, schedule: LearningRateSchedule | None
+    ) -> None:
         super().__init__()
         self._whole = whole
         self._scale = scale
@@ -165,6 +168,6 @@ class _GroupRate(Schedule):
         return {"scale": self._scale}
 
 
-def _learning_rate_of(optimizer: keras.optimizers.Optimizer) -> "float | Schedule":
+def _learning_rate_of(optimizer: keras.optimizers.Optimizer) -> float | LearningRateSchedule:
     rate = optimizer._learning_rate
-    return rate if isinstance(rate, Schedule) or callable(rate) else float(rate)
+    return rate if isinstance(rate, LearningRateSchedule) or callable(rate) else float(rate)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_finetune.tuning.selection import blocks, roles, select
 
-Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
-LearningRate: TypeAlias = "float | Schedule | Mapping[str, float | Schedule]"
+LearningRate: TypeAlias = float | LearningRateSchedule | Mapping[str, float | LearningRateSchedule]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class LearningRateGroup:
     name: str
     variables: tuple[keras.Variable, ...]
     scale: float = 1.0
-    schedule: Schedule | None = None
+    schedule: LearningRateSchedule | None = None
 
 
 def learning_rate_groups(
     model: keras.Model, learning_rate: LearningRate, layer_decay: float | None = None
-) -> tuple["float | Schedule", list[LearningRateGroup]]:
+) -> tuple[float | LearningRateSchedule, list[LearningRateGroup]]:
     """Resolve learning rates to groups of the model's trainable variables.
 
     Keras's own `OptimizerMap` matches variable paths by regular expression, in which same-named
@@ -66,7 +66,7 @@ def learning_rate_groups(
     rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"*": learning_rate}
     for name, rate in rates.items():
         _check_rate(name, rate)
-    floats = [rate for rate in rates.values() if not isinstance(rate, Schedule)]
+    floats = [rate for rate in rates.values() if not isinstance(rate, LearningRateSchedule)]
     base = max(floats) if floats else next(reversed(rates.values()))
     decays = _depth_factors(model, layer_decay)
     groups: dict[tuple[str, float], list[keras.Variable]] = {}
@@ -76,15 +76,15 @@ def learning_rate_groups(
     resolved = []
     for (name, decay), members in groups.items():
         rate = rates[name]
-        own_schedule = rate if isinstance(rate, Schedule) and rate is not base else None
-        ratio = rate / base if not isinstance(rate, Schedule) and base else 1.0
+        own_schedule = rate if isinstance(rate, LearningRateSchedule) and rate is not base else None
+        ratio = rate / base if not isinstance(rate, LearningRateSchedule) and base else 1.0
         label = name if decay == 1.0 else f"{name} x{decay:.3g}"
         resolved.append(LearningRateGroup(label, tuple(members), ratio * decay, own_schedule))
     return base, resolved
 
 
 def _check_rate(name: str, rate: object) -> None:
-    if isinstance(rate, Schedule):
+    if isinstance(rate, LearningRateSchedule):
         return
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate >= 0:
         raise ValueError(
@@ -112,7 +112,7 @@ def _variables_by_key(
         shown = ", ".join(variable.path for variable in rest[:5])
         raise ValueError(
             f"learning_rate names no rate for {len(rest)} trainable variable(s): {shown}"
-            f'{", ..." if len(rest) > 5 else ""}. Name their layers, freeze them, or add the key '
+            f"{', ...' if len(rest) > 5 else ''}. Name their layers, freeze them, or add the key "
             '"*" for all others.'
         )
     found: dict[str, list[keras.Variable]] = {name: [] for name in rates}

@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_finetune.tuning.grouped_optimizer import GroupedOptimizer
-from keras_finetune.tuning.groups import LearningRateGroup, Schedule
+from keras_finetune.tuning.groups import LearningRateGroup
 
 
 def make_optimizer(
     template: keras.optimizers.Optimizer,
-    learning_rate: "float | Schedule",
+    learning_rate: float | LearningRateSchedule,
     groups: Sequence[LearningRateGroup],
     variables: Sequence[keras.Variable],
     *,
@@ -120,10 +121,12 @@ def clone(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
 
 
 def _with_learning_rate(
-    template: keras.optimizers.Optimizer, learning_rate: "float | Schedule"
+    template: keras.optimizers.Optimizer, learning_rate: float | LearningRateSchedule
 ) -> keras.optimizers.Optimizer:
     optimizer = clone(template)
-    if isinstance(optimizer._learning_rate, Schedule) and not isinstance(learning_rate, Schedule):
+    if isinstance(optimizer._learning_rate, LearningRateSchedule) and not isinstance(
+        learning_rate, LearningRateSchedule
+    ):
         config = {**optimizer.get_config(), "learning_rate": float(learning_rate)}
         return type(optimizer).from_config(config)
     optimizer.learning_rate = learning_rate

@@ -1,4 +1,4 @@
-"""Which layers of a model are meant: roles, globs, lists, callables, and blocks counted from either end."""
+"""Which layers are meant: roles, globs, lists, callables, blocks counted from either end."""
 
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
@@ -9,8 +9,10 @@ import keras
 from keras_finetune.suggest import did_you_mean
 
 Selection: TypeAlias = (
-    "str | keras.layers.Layer | Callable[[keras.layers.Layer], bool] "
-    "| Sequence[str | keras.layers.Layer]"
+    str
+    | keras.layers.Layer
+    | Callable[[keras.layers.Layer], bool]
+    | Sequence[str | keras.layers.Layer]
 )
 Layers: TypeAlias = dict[str, keras.layers.Layer]
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import keras
 
+from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.groups import LearningRate
-from keras_finetune.tuning.selection import blocks, roles
+from keras_finetune.tuning.selection import blocks, roles, select
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,16 @@ class Stage:
             )
         if not isinstance(self.epochs, int) or self.epochs < 1:
             raise ValueError(f"epochs must be an int >= 1. Received: {self.epochs!r}")
+
+    def apply(self, model: keras.Model) -> None:
+        """Let exactly the layers of this stage train.
+
+        Args:
+            model: The model that the stage was made for.
+        """
+        chosen = select(model, self.trainable)
+        freeze(model, lambda layer: True)
+        unfreeze(model, list(chosen.values()))
 
 
 def gradual_unfreezing(

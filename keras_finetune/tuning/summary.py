@@ -3,15 +3,16 @@
 from collections.abc import Sequence
 
 import keras
+from keras.optimizers.schedules import LearningRateSchedule
 from rich.table import Table
 
-from keras_finetune.tuning.groups import LearningRateGroup, Schedule
+from keras_finetune.tuning.groups import LearningRateGroup
 from keras_finetune.tuning.selection import _units, roles
 
 
 def summary_table(
     model: keras.Model,
-    learning_rate: "float | Schedule | None" = None,
+    learning_rate: float | LearningRateSchedule | None = None,
     groups: Sequence[LearningRateGroup] = (),
 ) -> Table:
     """List the layers with weights: role, parameters, trainable or not, learning rate.
@@ -58,11 +59,13 @@ def _size(variable: keras.Variable) -> int:
     return size
 
 
-def _rate(group: LearningRateGroup | None, learning_rate: "float | Schedule | None") -> str:
+def _rate(
+    group: LearningRateGroup | None, learning_rate: float | LearningRateSchedule | None
+) -> str:
     if group is None or learning_rate is None:
         return ""
     rate = group.schedule or learning_rate
-    if isinstance(rate, Schedule):
+    if isinstance(rate, LearningRateSchedule):
         factor = "" if group.scale == 1.0 else f" x{group.scale:.3g}"
         return f"{type(rate).__name__}{factor}"
     return f"{float(rate) * group.scale:.3g}"

@@ -1,0 +1,156 @@
+"""Checks of what goes into `fit`, made before the first step."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.tuning.data_kinds import (
+    arrays_in,
+    count_rows,
+    first_batch,
+    is_arrays,
+    is_tf_dataset,
+)
+from keras_finetune.tuning.label_checks import check_classes, check_labels, num_outputs
+
+
+def check_fit_data(
+    model: keras.Model,
+    x: Any,
+    y: Any = None,
+    validation_data: Any = None,
+    sample_weight: Any = None,
+    *,
+    loss: Any = None,
+) -> None:
+    """Refuse data that would cost a run: empty, unequal lengths, NaN, wrong labels.
+
+    Arrays are checked whole, data sets of `keras_finetune.tasks` by the labels they counted, and
+    the validation data of other `tf.data` pipelines by its first batch. A training pipeline of the
+    user's is not read ahead, since that would change its random order.
+
+    Args:
+        model: The model to be trained.
+        x: What goes into `fit`.
+        y: Labels, if `x` is arrays.
+        validation_data: As for `keras.Model.fit`.
+        sample_weight: As for `keras.Model.fit`.
+        loss: The loss, which says what labels may be.
+
+    Raises:
+        ValueError: With what was received, what was expected, and the fix.
+    """
+    if x is None:
+        raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
+    train_counts = _check_side("training data", model, loss, x, y, sample_weight)
+    if validation_data is None:
+        check_classes(train_counts, None)
+        return
+    arrays = isinstance(validation_data, tuple | list)
+    if arrays and len(validation_data) not in (2, 3):
+        raise ValueError(
+            "validation_data must be (x, y), (x, y, sample_weight) or a data set. Received a "
+            f"{type(validation_data).__name__} of {len(validation_data)}."
+        )
+    parts = tuple(validation_data) if arrays else (validation_data,)
+    validation_counts = _check_side("validation data", model, loss, *parts)
+    check_classes(train_counts, validation_counts)
+
+
+def _check_side(
+    side: str, model: keras.Model, loss: Any, x: Any, y: Any = None, weight: Any = None
+) -> "np.ndarray | None":
+    """Check one side of the data and count its labels by class, where they are known."""
+    units = num_outputs(model)
+    counts = getattr(x, "label_counts", None)
+    if counts is not None:
+        if units is not None and len(counts) != units:
+            raise ValueError(
+                f"The {side} has {len(counts)} classes, but the model has {units} outputs. Build "
+                "the model with the same task as the data."
+            )
+        return np.asarray(counts)
+    if is_arrays(x):
+        return _check_arrays(side, model, loss, x, y, weight)
+    if is_tf_dataset(x):
+        if int(x.cardinality()) == 0:
+            raise ValueError(f"The {side} is empty: a tf.data.Dataset of no batches.")
+        _check_spec(side, x.element_spec)
+        if side == "validation data":
+            batch = first_batch(x)
+            if isinstance(batch, tuple) and len(batch) > 1:
+                check_labels(side, loss, units, np.asarray(batch[1]))
+    return None
+
+
+def _check_arrays(
+    side: str, model: keras.Model, loss: Any, x: Any, y: Any, weight: Any
+) -> "np.ndarray | None":
+    rows = count_rows(x)
+    if rows == 0:
+        raise ValueError(f"The {side} is empty. Give at least one row.")
+    for name, tree in (("x", x), ("y", y), ("sample_weight", weight)):
+        what = f"{name} of the {side}"
+        for array in arrays_in(tree, what):
+            if array.ndim == 0 or len(array) != rows:
+                raise ValueError(
+                    f"The {side} has {rows} rows in x, but {len(array) if array.ndim else 1} in "
+                    f"{name}. Give one of "
+                    "each for every row."
+                )
+            _check_dtype(what, array.dtype)
+            _check_finite(what, array)
+    _check_token_ids(side, model, x)
+    labels = list(arrays_in(y, "y"))
+    if len(labels) != 1:
+        return None
+    return check_labels(side, loss, num_outputs(model), labels[0])
+
+
+def _check_dtype(what: str, dtype: Any) -> None:
+    if np.dtype(dtype).kind in "OUS":
+        raise ValueError(
+            f"{what} has dtype {np.dtype(dtype)}, but a model takes numbers. Text goes through "
+            "keras_finetune.tasks.TextClassification(labels=..., tokenizer=...).dataset(...)."
+        )
+
+
+def _check_finite(what: str, array: np.ndarray) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array.sum()):
+        return
+    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{what} holds NaN or infinity in {len(bad)} row(s), the first is row {bad[0]}. Drop "
+            "or mend them."
+        )
+
+
+def _check_spec(side: str, spec: Any) -> None:
+    for leaf in keras.tree.flatten(spec):
+        dtype = getattr(leaf, "dtype", None)
+        if dtype is not None and getattr(dtype, "name", "") == "string":
+            raise ValueError(
+                f"The {side} is a tf.data.Dataset of strings, but a model takes numbers. Text goes "
+                "through keras_finetune.tasks.TextClassification(...).dataset(...), or through a "
+                "preprocessing layer in your pipeline."
+            )
+
+
+def _check_token_ids(side: str, model: keras.Model, x: Any) -> None:
+    arrays = [array for array in arrays_in(x, "x") if array.dtype.kind in "iu"]
+    tables = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.Embedding)
+    ]
+    if len(arrays) != 1 or len(tables) != 1 or not arrays[0].size:
+        return
+    smallest, largest = int(arrays[0].min()), int(arrays[0].max())
+    if smallest < 0 or largest >= tables[0].input_dim:
+        raise ValueError(
+            f"The {side} has token ids from {smallest} to {largest}, but the embedding "
+            f"{tables[0].name!r} has rows 0 to {tables[0].input_dim - 1}. Give the model the "
+            "vocab_size of the tokenizer that made the ids."
+        )

@@ -1,0 +1,108 @@
+"""Compiling a model for what is trainable now, as late as `fit` and only where needed."""
+
+from typing import Any
+
+import keras
+from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_finetune.tuning.groups import LearningRateGroup
+from keras_finetune.tuning.optimizer_state import unwrap
+from keras_finetune.tuning.recipe import Recipe, make_recipe
+
+
+class Compilation:
+    """A model's compiled state, and the recipe that it is to follow.
+
+    Args:
+        model: The model.
+
+    Attributes:
+        recipe: How to train; None until something says so.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.recipe: Recipe | None = None
+        self._model = model
+        self._optimizer: keras.optimizers.Optimizer | None = None
+        self._compiled: tuple[Recipe | None, tuple[object, ...]] = (None, ())
+
+    def current_recipe(self) -> Recipe:
+        """Return the recipe, else what the model itself is compiled with."""
+        model, optimizer = self._model, getattr(self._model, "optimizer", None)
+        if self.recipe is None and optimizer is None:
+            raise ValueError("Nothing says how to train. Call compile(...) before fit.")
+        if self.recipe is None:
+            names = ("jit_compile", "run_eagerly", "steps_per_execution")
+            compile_args = {name: getattr(model, name) for name in names}
+            self.recipe = make_recipe(unwrap(optimizer), None, compile_args=compile_args)
+            self._optimizer = optimizer
+            self._compiled = (self.recipe, ())
+        return self.recipe
+
+    def learning_rates(self) -> tuple[float | LearningRateSchedule | None, list[LearningRateGroup]]:
+        """Return the base rate in force and the groups of what is trainable now."""
+        if self.recipe is None or not self._model.trainable_variables:
+            return None, []
+        base, groups = self.recipe.groups(self._model)
+        reduced = self._reduced_rate(self.recipe)
+        return (base if reduced is None else reduced), groups
+
+    def prepare(self, total_steps: int | None) -> None:
+        """Compile the model for what is trainable now, unless it is so compiled already.
+
+        Args:
+            total_steps: Steps of the coming fit, or None if not known.
+
+        Raises:
+            ValueError: Nothing is trainable, or a schedule needs the number of steps.
+        """
+        recipe, model = self.current_recipe(), self._model
+        if not model.trainable_variables:
+            raise ValueError(
+                "Nothing is trainable, so that fit would change nothing. Unfreeze something "
+                'first, for example unfreeze("head").'
+            )
+        if recipe.schedule is not None and total_steps is None:
+            raise ValueError(
+                f"schedule={recipe.schedule!r} needs the number of steps, which this data does not "
+                "say. Give fit(..., steps_per_epoch=...)."
+            )
+        signature = _signature(model)
+        unchanged = self._compiled == (recipe, signature) and model.optimizer is self._optimizer
+        if unchanged and recipe.schedule is None:
+            return
+        previous = self._optimizer
+        seen = previous is not None and recipe is self._compiled[0]
+        optimizer = recipe.make_optimizer(
+            model,
+            total_steps=total_steps,
+            previous=previous,
+            learning_rate=self._reduced_rate(recipe),
+            step=_steps_of(previous) if seen else 0,
+        )
+        model.compile(optimizer=optimizer, **recipe.compile_args)
+        self._optimizer = model.optimizer
+        self._compiled = (recipe, signature)
+
+    def _reduced_rate(self, recipe: Recipe) -> float | None:
+        """The learning rate that callbacks left behind, while the recipe is the same."""
+        if self._optimizer is None or recipe is not self._compiled[0]:
+            return None
+        optimizer = unwrap(self._optimizer)
+        if isinstance(optimizer._learning_rate, LearningRateSchedule):
+            return None
+        return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def _signature(model: keras.Model) -> tuple[object, ...]:
+    """What changes when what trains changes.
+
+    The flags are in it beside the variables, since batch normalization in a frozen layer behaves
+    otherwise even where it has no variables to train.
+    """
+    variables = tuple(id(variable) for variable in model.trainable_variables)
+    return (*variables, *(layer.trainable for layer in model._flatten_layers()))
+
+
+def _steps_of(optimizer: Any) -> int:
+    return int(keras.ops.convert_to_numpy(unwrap(optimizer).iterations))

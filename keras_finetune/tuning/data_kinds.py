@@ -1,0 +1,101 @@
+"""What kind of data `fit` was given, told without importing what the data did not."""
+
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def is_tf_dataset(x: Any) -> bool:
+    """Tell whether this is a `tf.data.Dataset`; TensorFlow is not imported for it."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(x, tensorflow.data.Dataset)
+
+
+def is_arrays(x: Any) -> bool:
+    """Tell whether this is arrays or tensors, or a dict, list or tuple of them."""
+    if x is None or is_tf_dataset(x) or isinstance(x, keras.utils.PyDataset):
+        return False
+    leaves = keras.tree.flatten(x)
+    return bool(leaves) and all(_is_array(leaf) or _is_plain(leaf) for leaf in leaves)
+
+
+def arrays_in(x: Any, what: str) -> Iterator[np.ndarray]:
+    """Yield the arrays in a nest of them; None holds none.
+
+    Args:
+        x: An array or tensor, or a dict, list or tuple of them.
+        what: What to call it in an error.
+
+    Raises:
+        ValueError: A Python list of numbers or strings stands where an array should.
+    """
+    for leaf in [] if x is None else keras.tree.flatten(x):
+        if _is_plain(leaf):
+            raise ValueError(
+                f"{what} holds a Python list of {type(leaf).__name__}. Give a numpy array: "
+                "numpy.array(...). Text goes through "
+                "keras_finetune.tasks.TextClassification(labels=..., tokenizer=...).dataset(...)."
+            )
+        if _is_array(leaf):
+            tensor = keras.ops.is_tensor(leaf)
+            yield keras.ops.convert_to_numpy(leaf) if tensor else np.asarray(leaf)
+
+
+def count_rows(x: Any) -> int:
+    """Return the number of rows of arrays."""
+    first = next(arrays_in(x, "x"), None)
+    return 0 if first is None or first.ndim == 0 else len(first)
+
+
+def count_steps(x: Any, fit_args: Mapping[str, Any]) -> int | None:
+    """Return the steps of an epoch, or None where only running it would tell.
+
+    Args:
+        x: What goes into `fit`.
+        fit_args: Further arguments of `fit`.
+
+    Example:
+        >>> count_steps(np.zeros((100, 4)), {"batch_size": 32})
+        4
+    """
+    if fit_args.get("steps_per_epoch"):
+        return int(fit_args["steps_per_epoch"])
+    if is_arrays(x):
+        kept = math.floor(count_rows(x) * (1 - (fit_args.get("validation_split") or 0)))
+        return math.ceil(kept / (fit_args.get("batch_size") or 32))
+    if is_tf_dataset(x):
+        steps = int(x.cardinality())
+        return steps if steps >= 0 else None
+    return getattr(x, "num_batches", None)
+
+
+def first_batch(x: Any) -> Any:
+    """Read one batch ahead.
+
+    Raises:
+        ValueError: A Python generator would lose its first batch.
+    """
+    if is_arrays(x):
+        return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[:1], x)
+    if is_tf_dataset(x):
+        return next(iter(x.take(1).as_numpy_iterator()))
+    if isinstance(x, keras.utils.PyDataset):
+        return x[0]
+    raise ValueError(
+        "The model is not built, and reading ahead would cost the generator its first batch. Call "
+        "the model on a batch before fit: model(batch)."
+    )
+
+
+def _is_array(leaf: Any) -> bool:
+    if isinstance(leaf, np.ndarray) or type(leaf).__module__.startswith("pandas."):
+        return True
+    return bool(keras.ops.is_tensor(leaf)) and not keras.utils.is_keras_tensor(leaf)
+
+
+def _is_plain(leaf: Any) -> bool:
+    return isinstance(leaf, str | bytes | int | float | np.generic) or leaf is None

@@ -1,0 +1,278 @@
+"""`FineTuner`: freeze, unfreeze, compile, fit and evaluate any Keras model."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import rich
+
+from keras_finetune.tuning.building import build
+from keras_finetune.tuning.checks import check_fit_data
+from keras_finetune.tuning.class_weight import resolve_class_weight
+from keras_finetune.tuning.compilation import Compilation
+from keras_finetune.tuning.data_kinds import count_steps
+from keras_finetune.tuning.early_stopping import early_stopping_callbacks
+from keras_finetune.tuning.freezing import freeze, unfreeze
+from keras_finetune.tuning.groups import LearningRate
+from keras_finetune.tuning.history import EpochRecorder
+from keras_finetune.tuning.label_checks import check_loss
+from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.recipe import make_recipe
+from keras_finetune.tuning.saving import save_without_optimizer
+from keras_finetune.tuning.selection import Selection, select
+from keras_finetune.tuning.stages import Stage
+from keras_finetune.tuning.summary import summary_table
+
+
+class FineTuner:
+    """Freeze, unfreeze, compile, fit and evaluate a Keras model.
+
+    What is trainable when `fit` starts is what trains. Keras alone ignores a change of `trainable`
+    after `compile`, and a recompiled optimizer forgets its state; here `compile` only notes what is
+    wanted, `fit` makes the optimizer for what is trainable then, and the moments of every variable
+    that goes on training are carried over.
+
+    Args:
+        model: Any Keras model: Functional, Sequential or subclassed; it stays an ordinary model.
+
+    Attributes:
+        model: The model.
+        history: Metrics of every epoch over all calls of `fit`, a dict of lists.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> import keras_finetune as kft
+        >>> model = keras.Sequential([
+        ...     keras.Input((8,)),
+        ...     keras.layers.Dense(16, activation="relu", name="features"),
+        ...     keras.layers.Dense(3, name="logits"),
+        ... ])
+        >>> x, y = np.random.rand(64, 8), np.arange(64) % 3
+        >>> tuner = kft.FineTuner(model)
+        >>> tuner.compile(
+        ...     "adamw",
+        ...     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        ...     metrics=["accuracy"],
+        ...     learning_rate={"backbone": 1e-4, "head": 1e-3},
+        ... )
+        >>> tuner.freeze("backbone")
+        >>> _ = tuner.fit(x, y, epochs=1, verbose=0)
+        >>> tuner.unfreeze("backbone", top=1)
+        >>> _ = tuner.fit(x, y, epochs=1, verbose=0)
+        >>> sorted(tuner.evaluate(x, y, verbose=0))
+        ['accuracy', 'loss']
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"FineTuner wraps a keras.Model. Received: {model!r} of type {type(model).__name__}"
+            )
+        self.model = model
+        self.history: dict[str, list[float]] = {}
+        self._compilation = Compilation(model)
+        self._fitting = False
+
+    def compile(
+        self,
+        optimizer: "str | keras.optimizers.Optimizer" = "adamw",
+        loss: Any = None,
+        metrics: Any = None,
+        learning_rate: LearningRate | None = None,
+        *,
+        layer_decay: float | None = None,
+        schedule: str | None = None,
+        warmup: float = 0,
+        **compile_args: Any,
+    ) -> None:
+        """Note how to train; `fit` makes what it needs.
+
+        Args:
+            optimizer: A Keras optimizer by name or instance. An instance is copied with all its
+                settings (`gradient_accumulation_steps`, `global_clipnorm`, ...). By name, biases
+                and normalization scales are left out of weight decay.
+            loss: Any Keras loss; None keeps the one that the model is compiled with, which is the
+                task's for models built by `keras_finetune.tasks`.
+            metrics: Any Keras metrics; None keeps those that the model is compiled with.
+            learning_rate: A float, a Keras `LearningRateSchedule`, or a dict from selections to
+                either, for example `{"backbone": 2e-5, "head": 1e-3}`; the key `"*"` stands for all
+                other layers. None keeps the optimizer's own.
+            layer_decay: Each block learns slower than the one above it by this factor.
+            schedule: `"linear"`, `"cosine"` or `"constant"`: from the learning rate to zero over
+                each `fit`.
+            warmup: Share of the steps of a fit (below 1), or number of steps, in which the rate
+                rises from zero.
+            **compile_args: Further arguments of `keras.Model.compile`.
+        """
+        self._refuse_while_fitting("compile")
+        if loss is None and getattr(self.model, "loss", None) is None:
+            raise ValueError(
+                "The model has no loss. Give one: compile(loss=...), or build the model with "
+                "keras_finetune.tasks, which knows its loss."
+            )
+        recipe = make_recipe(
+            optimizer,
+            learning_rate,
+            layer_decay=layer_decay,
+            schedule=schedule,
+            warmup=warmup,
+            compile_args={"loss": loss, "metrics": metrics, **compile_args},
+        )
+        check_loss(self.model, loss)
+        if self.model.built and self.model.trainable_variables:
+            recipe.groups(self.model)
+        self._compilation.recipe = recipe
+
+    def freeze(
+        self, selection: Selection, *, top: int | None = None, bottom: int | None = None
+    ) -> None:
+        """Let these layers not train from the next `fit` on.
+
+        Args:
+            selection: A role (`"backbone"`, `"head"`, `"embeddings"`), a glob over layer paths, a
+                layer, a callable `layer -> bool`, or a sequence of them.
+            top: Only that many blocks from the output's side.
+            bottom: Only that many blocks from the input's side, with the embeddings below them.
+        """
+        self._refuse_while_fitting("freeze")
+        freeze(self.model, selection, top=top, bottom=bottom)
+
+    def unfreeze(
+        self, selection: Selection, *, top: int | None = None, bottom: int | None = None
+    ) -> None:
+        """Let these layers train from the next `fit` on; arguments as for `freeze`."""
+        self._refuse_while_fitting("unfreeze")
+        unfreeze(self.model, selection, top=top, bottom=bottom)
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        *,
+        validation_data: Any = None,
+        epochs: int = 1,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        class_weight: "Mapping[int, float] | str | None" = None,
+        early_stopping: "bool | keras.callbacks.EarlyStopping" = True,
+        **fit_args: Any,
+    ) -> keras.callbacks.History:
+        """Train what is trainable now.
+
+        The data is checked before the first step. After Ctrl-C the weights so far stay in the model
+        and `history` holds the epochs so far, the unfinished one included.
+
+        Args:
+            x: Whatever `keras.Model.fit` takes: arrays, a `tf.data.Dataset`, a `PyDataset`.
+            y: Labels, if `x` is arrays.
+            validation_data: As for `keras.Model.fit`.
+            epochs: As for `keras.Model.fit`: how many, or with `initial_epoch` up to which.
+            callbacks: Any Keras callbacks.
+            class_weight: A dict from class to weight, or `"balanced"`.
+            early_stopping: With validation data, True stops after three epochs without a lower
+                validation loss and restores the weights of the best epoch. A
+                `keras.callbacks.EarlyStopping` sets this otherwise; False trains to the end.
+            **fit_args: Further arguments of `keras.Model.fit`.
+
+        Returns:
+            The Keras `History` of this call.
+        """
+        self._refuse_while_fitting("fit")
+        if not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
+        loss = self._compilation.current_recipe().compile_args.get("loss") or self.model.loss
+        check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
+        class_weight = resolve_class_weight(class_weight, x, y)
+        build(self.model, x)
+        check_loss(self.model, loss)
+        steps = count_steps(x, fit_args)
+        epochs_now = epochs - fit_args.get("initial_epoch", 0)
+        self._compilation.prepare(None if steps is None else steps * epochs_now)
+        recorder = EpochRecorder(self.history, x)
+        validated = validation_data is not None or bool(fit_args.get("validation_split"))
+        self._fitting = True
+        try:
+            return self.model.fit(
+                x,
+                y,
+                validation_data=validation_data,
+                epochs=epochs,
+                callbacks=[
+                    recorder,
+                    NaNLossGuard(x),
+                    *early_stopping_callbacks(early_stopping, validated, callbacks or []),
+                    *(callbacks or []),
+                ],
+                class_weight=class_weight,
+                **fit_args,
+            )
+        except KeyboardInterrupt:
+            recorder.record_unfinished()
+            raise
+        finally:
+            self._fitting = False
+
+    def fit_stages(
+        self, stages: Iterable[Stage], x: Any = None, y: Any = None, **fit_args: Any
+    ) -> list[keras.callbacks.History]:
+        """Train in stages: in each, exactly the layers that it names.
+
+        Args:
+            stages: From `gradual_unfreezing`, `linear_probe_then_tune`, or made by hand.
+            x: As for `fit`.
+            y: As for `fit`.
+            **fit_args: Further arguments of `fit`, for every stage.
+
+        Returns:
+            The Keras `History` of each stage.
+        """
+        if "epochs" in fit_args:
+            raise ValueError("Each Stage says its epochs. Leave epochs out of fit_stages.")
+        stages = list(stages)
+        recipe = self._compilation.current_recipe()
+        for stage in stages:
+            select(self.model, stage.trainable)
+        histories = []
+        for stage in stages:
+            stage.apply(self.model)
+            if stage.learning_rate is not None:
+                self._compilation.recipe = replace(recipe, learning_rate=stage.learning_rate)
+            histories.append(self.fit(x, y, epochs=stage.epochs, **fit_args))
+        return histories
+
+    def evaluate(self, x: Any = None, y: Any = None, **evaluate_args: Any) -> dict[str, float]:
+        """Return loss and metrics on a data set, by name.
+
+        Args:
+            x: As for `fit`.
+            y: As for `fit`.
+            **evaluate_args: Further arguments of `keras.Model.evaluate`.
+        """
+        if not self.history:
+            raise RuntimeError(
+                "evaluate was called before fit, so that nothing has been tuned yet. Call fit "
+                "first; to score the model as it is, call model.compile and model.evaluate."
+            )
+        return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
+
+    def predict(self, x: Any, **predict_args: Any) -> Any:
+        """Return the model's outputs, as `keras.Model.predict` does."""
+        return self.model.predict(x, **predict_args)
+
+    def summary(self) -> None:
+        """Print the layers with their roles, parameters, learning rates, and whether they train."""
+        rich.print(summary_table(self.model, *self._compilation.learning_rates()))
+
+    def save(self, path: "str | os.PathLike[str]") -> Path:
+        """Write the model to a `.keras` file, without optimizer state; return its path."""
+        return save_without_optimizer(self.model, path)
+
+    def _refuse_while_fitting(self, what: str) -> None:
+        if self._fitting:
+            raise RuntimeError(
+                f"{what} was called while fit runs, by a callback perhaps. What trains cannot "
+                "change inside an epoch loop. Give stages to fit_stages, or call fit once for each "
+                "stage."
+            )

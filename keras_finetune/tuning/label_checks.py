@@ -1,0 +1,159 @@
+"""Checks that labels, loss and the model's outputs fit each other."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+_SPARSE, _ONE_HOT, _BINARY = "sparse", "one-hot", "binary"
+
+
+def check_loss(model: keras.Model, loss: Any) -> None:
+    """Refuse a loss that takes logits for probabilities, or the other way round.
+
+    Args:
+        model: The model, whose last layer is looked at.
+        loss: What `compile` was given; None is not checked.
+
+    Example:
+        >>> import keras
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+        >>> check_loss(model, "sparse_categorical_crossentropy")
+        Traceback (most recent call last):
+        ...
+        ValueError: The loss 'sparse_categorical_crossentropy' expects probabilities, but the ...
+    """
+    if not (isinstance(loss, str | keras.losses.Loss)) or _loss_kind(loss) is None:
+        return
+    activation = _last_activation(model)
+    if activation is None:
+        return
+    from_logits = bool(getattr(loss, "from_logits", False)) or _wrapped_from_logits(loss)
+    name = loss if isinstance(loss, str) else type(loss).__name__
+    if activation == "linear" and not from_logits:
+        raise ValueError(
+            f"The loss {name!r} expects probabilities, but the model's last layer gives logits "
+            "(no activation). Use the loss object with from_logits=True, or give the last layer "
+            'activation="softmax" (or "sigmoid").'
+        )
+    if activation in ("softmax", "sigmoid") and from_logits:
+        raise ValueError(
+            f"The loss {name!r} expects logits (from_logits=True), but the model's last layer "
+            f"gives probabilities (activation={activation!r}). Drop one of the two."
+        )
+
+
+def check_labels(
+    side: str, loss: Any, units: int | None, labels: np.ndarray
+) -> "np.ndarray | None":
+    """Refuse labels that the loss cannot take.
+
+    Args:
+        side: What to call the data in an error.
+        loss: What `compile` was given.
+        units: The model's outputs, or None if not known.
+        labels: The labels as one array.
+
+    Returns:
+        (classes,) rows of each class, or None where the labels are not one class a row.
+    """
+    kind = _loss_kind(loss)
+    flat = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
+    if kind == _ONE_HOT:
+        if units is not None and (labels.ndim < 2 or labels.shape[-1] != units):
+            raise ValueError(
+                f"categorical_crossentropy expects one-hot labels of shape (rows, {units}). The "
+                f"{side} has labels of shape {labels.shape}. Use keras.utils.to_categorical(y, "
+                f"{units}), or the loss sparse_categorical_crossentropy for integer labels."
+            )
+        return labels.reshape(-1, labels.shape[-1]).sum(axis=0) if labels.ndim == 2 else None
+    if kind not in (_SPARSE, _BINARY) or not flat:
+        if kind == _SPARSE and labels.ndim == 2 and labels.shape[1] == units:
+            raise ValueError(
+                "sparse_categorical_crossentropy expects integer labels of shape (rows,). The "
+                f"{side} has labels of shape {labels.shape}. Use the loss "
+                "categorical_crossentropy for one-hot labels."
+            )
+        return None
+    labels = labels.reshape(-1)
+    if kind == _BINARY and units not in (1, None):
+        return None
+    if labels.dtype.kind == "f":
+        if kind == _BINARY:  # Soft labels are fine here.
+            return None if ((labels > 0) & (labels < 1)).any() else _count(side, labels, 2)
+        if (labels != np.round(labels)).any():
+            wrong = labels[labels != np.round(labels)][0]
+            raise ValueError(
+                f"The {side} has the label {wrong}, but a class is a whole number. Is this the "
+                "label column? For a number to predict use another loss, for example "
+                '"mean_squared_error".'
+            )
+    return _count(side, labels, 2 if kind == _BINARY else units)
+
+
+def _count(side: str, labels: np.ndarray, classes: int | None) -> np.ndarray:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (classes is not None and high >= classes):
+        row = int(np.flatnonzero((labels < 0) | (labels >= (classes or high + 1)))[0])
+        upper = "" if classes is None else f" to {classes - 1}"
+        raise ValueError(
+            f"The {side} has the label {int(labels[row])} in row {row}, but the model knows the "
+            f"classes 0{upper}. Correct the label, or build the model with more classes."
+        )
+    return np.bincount(labels.astype(np.int64), minlength=classes or 0)
+
+
+def check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") -> None:
+    """Refuse a single class, and classes that only the validation data has."""
+    if train is None:
+        return
+    seen = np.flatnonzero(train)
+    if len(seen) == 1:
+        raise ValueError(
+            f"Every training label is class {seen[0]}, so that there is nothing to tell apart. "
+            "Give rows of at least two classes; shuffle before you split."
+        )
+    if validation is not None:
+        unseen = np.setdiff1d(np.flatnonzero(validation), seen)
+        if len(unseen):
+            raise ValueError(
+                f"The validation data has the class(es) {unseen.tolist()}, of which the training "
+                "data has no row. Split with stratify, or leave those rows out."
+            )
+
+
+def num_outputs(model: keras.Model) -> int | None:
+    """Return the size of a model's one output vector, or None."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+        return None
+    return outputs[0].shape[-1]
+
+
+def _loss_kind(loss: Any) -> str | None:
+    if isinstance(loss, keras.losses.Loss):
+        name = type(loss).__name__
+    elif callable(loss):
+        name = getattr(loss, "__name__", "")
+    else:
+        name = loss if isinstance(loss, str) else ""
+    name = name.lower().replace("_", "")
+    if "sparsecategorical" in name:
+        return _SPARSE
+    if "binary" in name and "crossentropy" in name:
+        return _BINARY
+    return _ONE_HOT if "categorical" in name else None
+
+
+def _wrapped_from_logits(loss: Any) -> bool:
+    return bool(getattr(loss, "_fn_kwargs", {}).get("from_logits", False))
+
+
+def _last_activation(model: keras.Model) -> str | None:
+    """The activation of the last layer, if that is a Dense layer's or an Activation's."""
+    outputs = getattr(model, "outputs", None) or []
+    history = getattr(outputs[0], "_keras_history", None) if len(outputs) == 1 else None
+    operation = getattr(history, "operation", None)
+    if isinstance(operation, keras.layers.Dense | keras.layers.Activation):
+        return getattr(operation.activation, "__name__", None)
+    return None

@@ -1,0 +1,145 @@
+"""What `compile` was told, kept until `fit` knows what trains."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_finetune.suggest import did_you_mean
+from keras_finetune.tuning.groups import (
+    LearningRate,
+    LearningRateGroup,
+    learning_rate_groups,
+)
+from keras_finetune.tuning.optimizer_state import clone, make_optimizer
+from keras_finetune.tuning.schedules import DECAYS, WarmupDecay, warmup_steps
+
+# Decaying these pulls them away from where normalization needs them (Devlin et al. 2019, A.2).
+_NO_WEIGHT_DECAY = ["bias", "gamma", "beta", "scale"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An optimizer's method, learning rates and Keras's compile arguments.
+
+    Attributes:
+        optimizer: A Keras optimizer without state, which says the method and its settings.
+        learning_rate: A float, a schedule, or a mapping from selections to either.
+        layer_decay: Factor by which each block learns slower than the one above it.
+        schedule: None, `"constant"`, `"linear"` or `"cosine"`: the shape over one fit.
+        warmup: Share of the steps of a fit (a float below 1), or steps, in which the rate rises.
+        compile_args: Further arguments of `keras.Model.compile`.
+    """
+
+    optimizer: keras.optimizers.Optimizer
+    learning_rate: LearningRate
+    layer_decay: float | None = None
+    schedule: str | None = None
+    warmup: float = 0
+    compile_args: Mapping[str, Any] = field(default_factory=dict)
+
+    def groups(
+        self, model: keras.Model
+    ) -> tuple[float | LearningRateSchedule, list[LearningRateGroup]]:
+        """Resolve the learning rates to the variables that are trainable now."""
+        return learning_rate_groups(model, self.learning_rate, self.layer_decay)
+
+    def make_optimizer(
+        self,
+        model: keras.Model,
+        *,
+        total_steps: int | None = None,
+        previous: keras.optimizers.Optimizer | None = None,
+        learning_rate: float | None = None,
+        step: int = 0,
+    ) -> keras.optimizers.Optimizer:
+        """Make the optimizer for what is trainable now.
+
+        Args:
+            model: The model to train, built.
+            total_steps: Steps of the coming fit; needed by a named schedule.
+            previous: The optimizer used so far, whose state is carried over.
+            learning_rate: A base rate that a callback set, in place of the recipe's.
+            step: Batches that a schedule of the user's own has seen.
+
+        Returns:
+            A built Keras optimizer.
+        """
+        base, groups = self.groups(model)
+        if learning_rate is not None and not isinstance(base, LearningRateSchedule):
+            base = learning_rate
+        if self.schedule is not None and total_steps is not None:
+            warmup = warmup_steps(self.warmup, total_steps)
+            base = WarmupDecay(base, total_steps, warmup, self.schedule)
+            step = 0
+        variables = model.trainable_variables
+        return make_optimizer(self.optimizer, base, groups, variables, previous=previous, step=step)
+
+
+def make_recipe(
+    optimizer: "str | keras.optimizers.Optimizer",
+    learning_rate: LearningRate | None,
+    *,
+    layer_decay: float | None = None,
+    schedule: str | None = None,
+    warmup: float = 0,
+    compile_args: Mapping[str, Any],
+) -> Recipe:
+    """Check what `compile` was told.
+
+    Args:
+        optimizer: A Keras optimizer by name, or one with settings; it is copied.
+        learning_rate: See `Recipe`; None keeps the optimizer's own.
+        layer_decay: See `Recipe`.
+        schedule: See `Recipe`.
+        warmup: See `Recipe`.
+        compile_args: See `Recipe`.
+
+    Raises:
+        ValueError: The settings contradict each other or are out of range.
+    """
+    if schedule is not None and schedule not in DECAYS:
+        raise ValueError(
+            f"schedule must be one of {DECAYS}, or None. Received: {schedule!r}."
+            f"{did_you_mean(str(schedule), DECAYS)} A keras LearningRateSchedule goes in as "
+            "learning_rate."
+        )
+    template = _template(optimizer)
+    if learning_rate is None:
+        own = template._learning_rate
+        learning_rate = own if isinstance(own, LearningRateSchedule) else float(own)
+    rates = learning_rate.values() if isinstance(learning_rate, Mapping) else [learning_rate]
+    if schedule is not None and any(isinstance(rate, LearningRateSchedule) for rate in rates):
+        raise ValueError(
+            f"schedule={schedule!r} and a LearningRateSchedule as learning_rate say two things. "
+            "Give a float learning_rate with schedule, or the LearningRateSchedule alone."
+        )
+    if warmup and schedule is None:
+        schedule = "constant"
+    warmup_steps(warmup, total_steps=max(int(warmup), 1))
+    return Recipe(template, learning_rate, layer_decay, schedule, warmup, dict(compile_args))
+
+
+def _template(optimizer: "str | keras.optimizers.Optimizer") -> keras.optimizers.Optimizer:
+    if isinstance(optimizer, keras.optimizers.Optimizer):
+        return clone(optimizer)
+    if not isinstance(optimizer, str):
+        raise ValueError(
+            "optimizer must be the name of a Keras optimizer or a keras.optimizers.Optimizer. "
+            f"Received: {optimizer!r}"
+        )
+    known = [
+        name.lower()
+        for name, value in vars(keras.optimizers).items()
+        if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer)
+    ]
+    if optimizer.lower() not in known:
+        raise ValueError(
+            f"Keras has no optimizer {optimizer!r}.{did_you_mean(optimizer.lower(), known)}"
+        )
+    made = keras.optimizers.get(optimizer)
+    if made.weight_decay:
+        made.exclude_from_weight_decay(var_names=_NO_WEIGHT_DECAY)
+    return made
