@@ -1,0 +1,56 @@
+"""Checks of builder and layer arguments, made before anything is built."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from keras_finetune.suggest import did_you_mean
+
+
+def check_positive(**values: Any) -> None:
+    """Require every value to be an int of at least 1.
+
+    Args:
+        **values: The values by argument name.
+
+    Raises:
+        ValueError: A value is no int, or is below 1.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
+
+
+def check_rate(**values: Any) -> None:
+    """Require every value to be a dropout rate.
+
+    Args:
+        **values: The values by argument name.
+
+    Raises:
+        ValueError: A value is outside [0, 1).
+    """
+    for name, value in values.items():
+        if not isinstance(value, int | float) or not 0 <= value < 1:
+            raise ValueError(
+                f"{name} must be a number from 0 (off) to below 1. Received: {name}={value!r}."
+            )
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Require a value to be one of a few names.
+
+    Args:
+        name: The argument's name.
+        value: What was received.
+        choices: The names that are allowed.
+
+    Raises:
+        ValueError: The value is none of them; the message names the nearest.
+    """
+    choices = list(choices)
+    if value not in choices:
+        known = ", ".join(f'"{choice}"' for choice in choices)
+        raise ValueError(
+            f"{name} must be one of {known}. Received: {name}={value!r}."
+            f"{did_you_mean(str(value), choices)}"
+        )

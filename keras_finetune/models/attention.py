@@ -1,0 +1,223 @@
+"""Multi-head attention with grouped keys and values, over one sequence or from one to another."""
+# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.normalization import make_norm
+from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
+
+# Finite, so that a row with nothing to attend to gives an average and not NaN.
+_FORBIDDEN = -1e9
+
+
+@keras.saving.register_keras_serializable(package="keras_finetune")
+class Attention(keras.layers.Layer):
+    """Multi-head scaled dot-product attention.
+
+    Query, key and value come from one fused projection (`query_key_value`), or, with
+    `cross_attention`, from `query` over the inputs and `key_value` over the encoder's output.
+    Fewer `num_kv_heads` than `num_heads` is grouped-query attention: consecutive query heads share
+    a key and value head. The softmax is computed in float32.
+
+    Sources: [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762);
+    [grouped queries](https://arxiv.org/abs/2305.13245).
+
+    Args:
+        num_heads: Number of query heads.
+        num_kv_heads: Number of key and value heads; it divides `num_heads`. Default: `num_heads`.
+        head_dim: Width of a head. Default: the input's width divided by `num_heads`.
+        causal: A position attends only to itself and to those before it.
+        cross_attention: Attend to `encoder_output` rather than to the inputs themselves.
+        use_bias: Whether the output projection has a bias.
+        qkv_bias: Whether the query, key and value projections have one. Default: `use_bias`.
+        qk_norm_epsilon: Normalize each query and key head by its root mean square, with this
+            epsilon (Qwen3). `None`: do not.
+        rope_theta: Base of the rotary positions. `None`: no rotary positions.
+        rope_scaling: As in a Hugging Face config; see `rotary.inverse_frequencies`.
+        dropout: Rate at which attention weights are dropped in training.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Call arguments:
+        inputs: (batch, length, hidden_dim).
+        padding_mask: (batch, source length) bool, `True` for real tokens; of the encoder's
+            output with `cross_attention`, else of the inputs.
+        encoder_output: (batch, source length, encoder's hidden_dim), with `cross_attention`.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = Attention(num_heads=4, num_kv_heads=2, causal=True)
+        >>> tuple(layer(np.ones((2, 5, 16), "float32")).shape)
+        (2, 5, 16)
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        *,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        causal: bool = False,
+        cross_attention: bool = False,
+        use_bias: bool = True,
+        qkv_bias: bool | None = None,
+        qk_norm_epsilon: float | None = None,
+        rope_theta: float | None = None,
+        rope_scaling: Mapping[str, Any] | None = None,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
+        check_positive(num_heads=num_heads, num_kv_heads=num_kv_heads)
+        check_rate(attention_dropout=dropout)
+        if num_heads % num_kv_heads:
+            raise ValueError(
+                f"num_kv_heads must divide num_heads. Received: num_heads={num_heads}, "
+                f"num_kv_heads={num_kv_heads}."
+            )
+        self.num_heads = num_heads
+        self.num_kv_heads = num_kv_heads
+        self.head_dim = head_dim
+        self.causal = causal
+        self.cross_attention = cross_attention
+        self.use_bias = use_bias
+        self.qkv_bias = use_bias if qkv_bias is None else qkv_bias
+        self.qk_norm_epsilon = qk_norm_epsilon
+        self.rope_theta = rope_theta
+        self.rope_scaling = dict(rope_scaling) if rope_scaling else None
+        self.dropout_rate = dropout
+
+    def build(self, inputs_shape: Any, encoder_output_shape: Any = None) -> None:
+        width = inputs_shape[-1]
+        if self.head_dim is None and width % self.num_heads:
+            raise ValueError(
+                f"hidden_dim must be divisible by num_heads (or head_dim be given). "
+                f"Received: hidden_dim={width}, num_heads={self.num_heads}."
+            )
+        self._head_dim = self.head_dim or width // self.num_heads
+        query_width = self.num_heads * self._head_dim
+        key_value_width = 2 * self.num_kv_heads * self._head_dim
+        if self.cross_attention:
+            source_shape = encoder_output_shape or inputs_shape
+            self.query = self._dense("query", query_width, self.qkv_bias, inputs_shape)
+            self.key_value = self._dense("key_value", key_value_width, self.qkv_bias, source_shape)
+        else:
+            fused_width = query_width + key_value_width
+            self.query_key_value = self._dense(
+                "query_key_value", fused_width, self.qkv_bias, inputs_shape
+            )
+        # Not named `output`: that is a property of every Keras layer.
+        self.projection = self._dense("output", width, self.use_bias, (None, None, query_width))
+        self.dropout = keras.layers.Dropout(
+            self.dropout_rate, name="dropout", dtype=self.dtype_policy
+        )
+        if self.qk_norm_epsilon is not None:
+            head_shape = (None, None, None, self._head_dim)
+            self.query_norm = self._qk_norm("query_norm", head_shape)
+            self.key_norm = self._qk_norm("key_norm", head_shape)
+        if self.rope_theta is not None:
+            self._frequencies = inverse_frequencies(
+                self._head_dim, self.rope_theta, self.rope_scaling
+            )
+
+    def call(
+        self,
+        inputs: Any,
+        padding_mask: Any = None,
+        encoder_output: Any = None,
+        training: bool | None = None,
+    ) -> Any:
+        query, key, value = self._project(inputs, encoder_output)
+        if self.qk_norm_epsilon is not None:
+            query, key = self.query_norm(query), self.key_norm(key)
+        length = ops.shape(inputs)[1]
+        if self.rope_theta is not None:
+            angles = rotary_angles(length, self._frequencies, self.compute_dtype)
+            query, key = rotate(query, angles), rotate(key, angles)
+
+        groups = self.num_heads // self.num_kv_heads
+        query = ops.reshape(query, (-1, length, self.num_kv_heads, groups, self._head_dim))
+        query = query * self._head_dim**-0.5
+        scores = ops.cast(ops.einsum("btkgh,bskh->bkgts", query, key), "float32")
+        bias = attention_bias(padding_mask, length if self.causal else None)
+        if bias is not None:
+            scores = scores + bias
+        weights = ops.cast(ops.softmax(scores), self.compute_dtype)
+        weights = self.dropout(weights, training=training)
+        attended = ops.einsum("bkgts,bskh->btkgh", weights, value)
+        width = self.num_heads * self._head_dim
+        return self.projection(ops.reshape(attended, (-1, length, width)))
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "num_kv_heads": self.num_kv_heads,
+            "head_dim": self.head_dim,
+            "causal": self.causal,
+            "cross_attention": self.cross_attention,
+            "use_bias": self.use_bias,
+            "qkv_bias": self.qkv_bias,
+            "qk_norm_epsilon": self.qk_norm_epsilon,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": self.rope_scaling,
+            "dropout": self.dropout_rate,
+        }
+
+    def _project(self, inputs: Any, encoder_output: Any) -> tuple[Any, Any, Any]:
+        query_width = self.num_heads * self._head_dim
+        key_width = self.num_kv_heads * self._head_dim
+        # Split, never slice: the gradient of a slice pads it to the full width again, slowly.
+        if self.cross_attention:
+            query = self.query(inputs)
+            source = encoder_output
+            key, value = ops.split(self.key_value(source), 2, axis=-1)
+        else:
+            source = inputs
+            query, key, value = ops.split(
+                self.query_key_value(inputs), [query_width, query_width + key_width], axis=-1
+            )
+        length, source_length = ops.shape(inputs)[1], ops.shape(source)[1]
+        query = ops.reshape(query, (-1, length, self.num_heads, self._head_dim))
+        key = ops.reshape(key, (-1, source_length, self.num_kv_heads, self._head_dim))
+        value = ops.reshape(value, (-1, source_length, self.num_kv_heads, self._head_dim))
+        return query, key, value
+
+    def _dense(self, name: str, width: int, use_bias: bool, shape: Any) -> keras.layers.Layer:
+        layer = keras.layers.Dense(width, use_bias=use_bias, name=name, dtype=self.dtype_policy)
+        layer.build(shape)
+        return layer
+
+    def _qk_norm(self, name: str, shape: Any) -> keras.layers.Layer:
+        layer = make_norm("rms", self.qk_norm_epsilon or 0.0, name=name, dtype=self.dtype_policy)
+        layer.build(shape)
+        return layer
+
+
+def attention_bias(padding_mask: Any, causal_length: Any = None) -> Any:
+    """Make what is added to attention scores so that padding and the future get no weight.
+
+    Args:
+        padding_mask: (batch, source length) bool, or `None`.
+        causal_length: The length of a causal sequence, or `None` where every position may be seen.
+
+    Returns:
+        A float32 tensor that broadcasts to (batch, kv heads, groups, length, source length), or
+        `None` where nothing is forbidden.
+    """
+    allowed = None
+    if padding_mask is not None:
+        allowed = ops.cast(padding_mask, "bool")[:, None, None, None, :]
+    if causal_length is not None:
+        positions = ops.arange(causal_length)
+        past = positions[:, None] >= positions[None, :]
+        allowed = past if allowed is None else ops.logical_and(allowed, past)
+    return None if allowed is None else ops.where(allowed, 0.0, _FORBIDDEN)

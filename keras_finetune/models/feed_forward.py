@@ -1,0 +1,73 @@
+"""The feed-forward half of a transformer block."""
+# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
+
+from typing import Any
+
+import keras
+
+from keras_finetune.models.activation import activation_function
+from keras_finetune.models.arguments import check_positive
+
+
+@keras.saving.register_keras_serializable(package="keras_finetune")
+class FeedForward(keras.layers.Layer):
+    """Widen, activate and narrow each position by itself.
+
+    A gated activation (`"swiglu"`, `"geglu"`) has a second widening projection, `gate`, whose
+    activation multiplies `up`: [Shazeer, 2020](https://arxiv.org/abs/2002.05202).
+
+    Args:
+        intermediate_dim: The width between.
+        activation: See `activation.activation_function`.
+        use_bias: Whether the projections have biases.
+        **kwargs: `name`, `dtype`, `trainable`.
+
+    Example:
+        >>> import numpy as np
+        >>> tuple(FeedForward(32, "swiglu", use_bias=False)(np.ones((2, 5, 8), "float32")).shape)
+        (2, 5, 8)
+    """
+
+    def __init__(
+        self,
+        intermediate_dim: int,
+        activation: str = "gelu",
+        use_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_positive(intermediate_dim=intermediate_dim)
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.use_bias = use_bias
+        self._function, self._gated = activation_function(activation)
+
+    def build(self, input_shape: Any) -> None:
+        width = input_shape[-1]
+        self.up = self._dense("up", self.intermediate_dim, input_shape)
+        if self._gated:
+            self.gate = self._dense("gate", self.intermediate_dim, input_shape)
+        self.down = self._dense("down", width, (*input_shape[:-1], self.intermediate_dim))
+
+    def call(self, inputs: Any) -> Any:
+        if self._gated:
+            return self.down(self._function(self.gate(inputs)) * self.up(inputs))
+        return self.down(self._function(self.up(inputs)))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "intermediate_dim": self.intermediate_dim,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+        }
+
+    def _dense(self, name: str, width: int, shape: Any) -> keras.layers.Layer:
+        layer = keras.layers.Dense(
+            width, use_bias=self.use_bias, name=name, dtype=self.dtype_policy
+        )
+        layer.build(shape)
+        return layer
