@@ -28,13 +28,13 @@ class Compilation:
 
     def current_recipe(self) -> Recipe:
         """Return the recipe, else what the model itself is compiled with."""
-        model, optimizer = self._model, getattr(self._model, "optimizer", None)
+        optimizer = getattr(self._model, "optimizer", None)
         if self.recipe is None and optimizer is None:
             raise ValueError("Nothing says how to train. Call compile(...) before fit.")
         if self.recipe is None:
-            names = ("jit_compile", "run_eagerly", "steps_per_execution")
-            compile_args = {name: getattr(model, name) for name in names}
-            self.recipe = make_recipe(unwrap(optimizer), None, compile_args=compile_args)
+            self.recipe = make_recipe(
+                unwrap(optimizer), None, compile_args=compiled_with(self._model)
+            )
             self._optimizer = optimizer
             self._compiled = (self.recipe, ())
         return self.recipe
@@ -92,6 +92,14 @@ class Compilation:
         if isinstance(optimizer._learning_rate, LearningRateSchedule):
             return None
         return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+
+
+def compiled_with(model: keras.Model) -> dict[str, Any]:
+    """Return the arguments that a model was compiled with, but for its optimizer."""
+    kept = getattr(model, "_compile_config", None)
+    if kept is None or not model.compiled:
+        return {}
+    return {name: value for name, value in kept.config.items() if name != "optimizer"}
 
 
 def _signature(model: keras.Model) -> tuple[object, ...]:

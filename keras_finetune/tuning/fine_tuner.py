@@ -12,7 +12,7 @@ import rich
 from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
-from keras_finetune.tuning.compilation import Compilation
+from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import count_steps
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.freezing import freeze, unfreeze
@@ -80,9 +80,9 @@ class FineTuner:
         self,
         optimizer: "str | keras.optimizers.Optimizer" = "adamw",
         loss: Any = None,
+        *,
         metrics: Any = None,
         learning_rate: LearningRate | None = None,
-        *,
         layer_decay: float | None = None,
         schedule: str | None = None,
         warmup: float = 0,
@@ -108,7 +108,10 @@ class FineTuner:
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")
-        if loss is None and getattr(self.model, "loss", None) is None:
+        of_the_model = compiled_with(self.model)
+        given = {"loss": loss, "metrics": metrics, **compile_args}
+        compile_args = of_the_model | {k: v for k, v in given.items() if v is not None}
+        if compile_args.get("loss") is None:
             raise ValueError(
                 "The model has no loss. Give one: compile(loss=...), or build the model with "
                 "keras_finetune.tasks, which knows its loss."
@@ -119,9 +122,9 @@ class FineTuner:
             layer_decay=layer_decay,
             schedule=schedule,
             warmup=warmup,
-            compile_args={"loss": loss, "metrics": metrics, **compile_args},
+            compile_args=compile_args,
         )
-        check_loss(self.model, loss)
+        check_loss(self.model, compile_args["loss"])
         if self.model.built and self.model.trainable_variables:
             recipe.groups(self.model)
         self._compilation.recipe = recipe
@@ -182,7 +185,7 @@ class FineTuner:
         self._refuse_while_fitting("fit")
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
-        loss = self._compilation.current_recipe().compile_args.get("loss") or self.model.loss
+        loss = self._compilation.current_recipe().compile_args.get("loss")
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
         class_weight = resolve_class_weight(class_weight, x, y)
         build(self.model, x)

@@ -130,16 +130,17 @@ def _template(optimizer: "str | keras.optimizers.Optimizer") -> keras.optimizers
             "optimizer must be the name of a Keras optimizer or a keras.optimizers.Optimizer. "
             f"Received: {optimizer!r}"
         )
-    known = [
-        name.lower()
+    # keras.optimizers.get does not know all of them by name (Lamb in 3.15).
+    known = {
+        name.lower(): value
         for name, value in vars(keras.optimizers).items()
         if isinstance(value, type) and issubclass(value, keras.optimizers.Optimizer)
-    ]
+    }
     if optimizer.lower() not in known:
         raise ValueError(
             f"Keras has no optimizer {optimizer!r}.{did_you_mean(optimizer.lower(), known)}"
         )
-    made = keras.optimizers.get(optimizer)
+    made = known[optimizer.lower()]()
     if made.weight_decay:
         made.exclude_from_weight_decay(var_names=_NO_WEIGHT_DECAY)
     return made
