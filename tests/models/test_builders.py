@@ -1,0 +1,179 @@
+"""What holds for every builder."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune import models
+
+pytestmark = pytest.mark.backends
+
+
+def head_of(model: keras.Model) -> keras.Model:
+    return models.text_classifier(model, 3, pooling="mean", hidden_dim=8)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "last", "first"])
+def test_padding_never_changes_the_logits(build, rows, outputs, random_weights, pooling):
+    backbone = build()
+    model = models.text_classifier(backbone, 3, pooling=pooling)
+    random_weights(model)
+    narrow = outputs(model, rows(model))
+    wide = outputs(model, rows(model, width=11, decoder_width=9))
+    wider = outputs(model, rows(model, width=23, decoder_width=31))
+    assert np.ptp(narrow) > 0.1
+    np.testing.assert_allclose(wide, narrow, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(wider, narrow, rtol=0, atol=1e-5)
+
+
+def test_padding_never_changes_the_features_of_real_tokens(build, rows, outputs, random_weights):
+    model = build()
+    random_weights(model)
+    inputs = rows(model)
+    narrow = outputs(model, inputs)
+    wide = outputs(model, rows(model, width=19, decoder_width=17))[:, : narrow.shape[1]]
+    mask = inputs.get("decoder_padding_mask", inputs["padding_mask"])
+    np.testing.assert_allclose(wide[mask], narrow[mask], rtol=0, atol=2e-5)
+
+
+def test_a_row_alone_gives_what_it_gives_in_a_batch(build, rows, outputs, random_weights):
+    model = head_of(build())
+    random_weights(model)
+    together = outputs(model, rows(model))
+    alone = rows(model)
+    for row in range(3):
+        single = {key: value[row : row + 1] for key, value in alone.items()}
+        np.testing.assert_allclose(outputs(model, single)[0], together[row], rtol=0, atol=1e-5)
+
+
+def test_a_row_of_padding_only_is_finite_and_harmless(build, rows, outputs, random_weights):
+    model = head_of(build())
+    random_weights(model)
+    inputs = rows(model)
+    expected = outputs(model, inputs)
+    inputs = {key: value.copy() for key, value in inputs.items()}
+    for key in inputs:
+        if key.endswith("padding_mask"):
+            inputs[key][2] = False
+    changed = outputs(model, inputs)
+    assert np.isfinite(changed).all()
+    np.testing.assert_allclose(changed[:2], expected[:2], rtol=0, atol=1e-5)
+
+
+def test_length_is_variable_and_features_have_the_width_that_was_asked(build, rows, outputs):
+    model = build()
+    assert model.output_shape == (None, None, 16)
+    for length in (1, 2, 7):
+        inputs = rows(model, lengths=(length, length))
+        target = inputs.get("decoder_token_ids", inputs["token_ids"])
+        assert outputs(model, inputs).shape == (*target.shape, 16)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_logits_are_float32_under_mixed_precision(build, rows, policy):
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = head_of(build())
+    finally:
+        keras.config.set_dtype_policy(previous)
+    block = next(layer for layer in model.layers if layer.name.endswith("block_0"))
+    assert block.compute_dtype == policy.removeprefix("mixed_")
+    logits = model(rows(model))
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
+
+
+def test_dtype_reaches_every_layer(build):
+    model = build(dtype="bfloat16")
+    assert {weight.dtype for weight in model.weights if "seed" not in weight.path} == {"bfloat16"}
+
+
+def test_every_weight_trains_and_none_of_a_frozen_layer_does(build, rows):
+    model = head_of(build(dropout=0.0))
+    inputs = rows(model)
+    labels = np.array([0, 1, 2])
+    frozen = next(layer for layer in model.layers if layer.name.endswith("block_0"))
+    frozen.trainable = False
+    assert frozen.trainable_weights == []
+    model.compile(optimizer=keras.optimizers.SGD(0.5), loss="sparse_categorical_crossentropy")
+    before = {id(weight): keras.ops.convert_to_numpy(weight) for weight in model.weights}
+    kept = {id(weight) for weight in frozen.weights}
+    model.fit(inputs, labels, epochs=2, batch_size=3, verbose=0)
+    for weight in model.trainable_weights:
+        changed = not np.array_equal(before[id(weight)], keras.ops.convert_to_numpy(weight))
+        assert changed, f"{weight.path} got no gradient"
+    for weight in model.weights:
+        if id(weight) in kept and "seed" not in weight.path:
+            np.testing.assert_array_equal(before[id(weight)], weight)
+
+
+def test_names_tell_the_roles(build):
+    model = head_of(build())
+    names = [layer.name for layer in model.layers]
+    assert "token_embedding" in names
+    assert any(name.endswith("block_0") for name in names)
+    assert [name for name in names if name.startswith("head_")] == [
+        "head_pooling",
+        "head_hidden",
+        "head_dropout",
+        "head_logits",
+    ]
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+def all_models(builders):
+    made = {name: head_of(build()) for name, build in builders.items()}
+    made["language_model"] = models.language_model(builders["decoder_llama"]())
+    made["language_model_untied"] = models.language_model(builders["decoder_gpt2"](), tied=False)
+    made["masked_language_model"] = models.masked_language_model(builders["encoder"]())
+    made["translation"] = models.language_model(builders["encoder_decoder"]())
+    return made
+
+
+SCRIPT = """
+import json, sys
+import numpy as np
+import keras
+{imports}
+folder = sys.argv[1]
+for name in json.loads(sys.argv[2]):
+    model = {load}(folder + "/" + name + ".keras")
+    inputs = dict(np.load(folder + "/" + name + ".npz"))
+    expected = inputs.pop("expected")
+    got = keras.ops.convert_to_numpy(model(inputs, training=False))
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-6)
+print("equal")
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "load"),
+    [
+        ("import keras_finetune.models", "keras.saving.load_model"),
+        ("import keras_finetune as kft", "kft.models.load_model"),
+    ],
+)
+def test_saving_round_trips_in_a_fresh_process(
+    builders, rows, outputs, random_weights, tmp_path, imports, load
+):
+    made = all_models(builders)
+    for name, model in made.items():
+        random_weights(model)
+        inputs = rows(model)
+        if "mask_positions" in model.input:
+            inputs["mask_positions"] = np.array([[0, 2], [1, 1], [0, 0]], "int32")
+        model.save(tmp_path / f"{name}.keras")
+        np.savez(tmp_path / f"{name}.npz", expected=outputs(model, inputs), **inputs)
+    script = SCRIPT.format(imports=imports, load=load)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path), json.dumps(list(made))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
