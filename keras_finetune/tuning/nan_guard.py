@@ -22,11 +22,11 @@ class NaNLossGuard(keras.callbacks.Callback):
 
     def __init__(self, dataset: Any = None) -> None:
         super().__init__()
-        self._plan = getattr(dataset, "plan", None)
+        self._dataset = dataset
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the epoch, which decides the order of rows."""
+        """Note the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -40,9 +40,10 @@ class NaNLossGuard(keras.callbacks.Callback):
         )
 
     def _rows(self, batch: int) -> str:
-        if self._plan is None:
+        plan = getattr(self._dataset, "plan", None)
+        if plan is None:
             return ""
-        rows = list(self._plan(self._epoch))[batch].rows
+        rows = list(plan(self._dataset.epochs.next - 1))[batch].rows
         shown = ", ".join(str(row) for row in rows[:8].tolist())
         return f" (rows {shown}{', ...' if len(rows) > 8 else ''})"
 

@@ -1,4 +1,4 @@
-"""What plain Keras does wrong when layers are frozen and unfrozen, and that FineTuner does it right.
+"""What plain Keras does wrong when layers are frozen and unfrozen, and FineTuner does right.
 
 Each test shows Keras's own behaviour first, so that it tells when Keras has changed.
 """

@@ -1,0 +1,134 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune import FineTuner
+from keras_finetune.tuning import check_fit_data
+
+pytestmark = pytest.mark.backends
+
+
+def weights(model):
+    return [np.array(value) for value in model.get_weights()]
+
+
+WRONG = {
+    "empty": (lambda x, y: (x[:0], y[:0]), "is empty"),
+    "lengths": (lambda x, y: (x, y[:-1]), "48 rows in x, but 47 in y"),
+    "label too high": (lambda x, y: (x, np.where(y == 2, 3, y)), "label 3 in row 2"),
+    "label below zero": (lambda x, y: (x, y - 1), "label -1 in row 0"),
+    "float labels": (lambda x, y: (x, y + 0.5), "whole number"),
+    "NaN labels": (lambda x, y: (x, np.where(y == 1, np.nan, y)), "NaN or infinity in 16 row"),
+    "one class": (lambda x, y: (x, np.zeros_like(y)), "Every training label is class 0"),
+    "text": (lambda x, y: (np.array(["a"] * 48), y), "Text goes through"),
+    "text labels": (lambda x, y: (x, np.array(["a"] * 48, dtype=object)), "Text goes through"),
+    "list of text": (lambda x, y: (["a"] * 48, y), "Python list of str"),
+    "one-hot for sparse": (lambda x, y: (x, keras.utils.to_categorical(y)), "one-hot labels"),
+    "token ids": (lambda x, y: (x + 1, y), "token ids from 1 to 20"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_refused_before_the_first_step(model, data, loss, name):
+    spoil, message = WRONG[name]
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    before = weights(model)
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(*spoil(*data), verbose=0)
+    assert all((a == b).all() for a, b in zip(before, weights(model), strict=True))
+    assert tuner.history == {}
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name != "one class"])
+def test_validation_data_is_checked_as_well(model, data, loss, name):
+    spoil, message = WRONG[name]
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(*data, validation_data=spoil(*data), verbose=0)
+    assert tuner.history == {}
+
+
+def test_validation_class_unseen_in_training(model, data, loss):
+    x, y = data
+    with pytest.raises(ValueError, match=r"validation data has the class\(es\) \[2\]"):
+        check_fit_data(model, x[y < 2], y[y < 2], (x, y), loss=loss)
+
+
+def test_sample_weight(model, data, loss):
+    x, y = data
+    with pytest.raises(ValueError, match="sample_weight of the training data holds NaN"):
+        check_fit_data(model, x, y, None, np.full(48, np.nan), loss=loss)
+    with pytest.raises(ValueError, match="47 in sample_weight"):
+        check_fit_data(model, x, y, None, np.ones(47), loss=loss)
+
+
+def test_one_hot_labels(model, data):
+    x, y = data
+    loss = "categorical_crossentropy"
+    check_fit_data(model, x, keras.utils.to_categorical(y), loss=loss)
+    with pytest.raises(ValueError, match="expects one-hot labels"):
+        check_fit_data(model, x, y, loss=loss)
+    with pytest.raises(ValueError, match="Every training label is class 1"):
+        check_fit_data(model, x, np.eye(3)[np.ones_like(y)], loss=loss)
+
+
+def test_binary_labels(data):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    x, y = data
+    check_fit_data(model, x, y % 2, loss="binary_crossentropy")
+    check_fit_data(model, x, np.full(48, 0.3), loss="binary_crossentropy")  # Soft labels.
+    with pytest.raises(ValueError, match="label 2 in row 2"):
+        check_fit_data(model, x, y, loss="binary_crossentropy")
+
+
+def test_regression_takes_floats(data):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(1)])
+    check_fit_data(model, data[0], data[1] + 0.5, loss="mse")
+
+
+def test_infinite_features():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    x = np.ones((5, 2))
+    x[3, 1] = np.inf
+    with pytest.raises(ValueError, match="the first is row 3"):
+        check_fit_data(model, x, np.ones(5), loss="mse")
+
+
+def test_no_data(model, loss):
+    with pytest.raises(ValueError, match="fit needs data"):
+        check_fit_data(model, None, loss=loss)
+
+
+def test_validation_data_of_one_part(model, data, loss):
+    with pytest.raises(ValueError, match="must be"):
+        check_fit_data(model, *data, (data[0],), loss=loss)
+
+
+def test_tf_datasets(model, data, loss):
+    tf = pytest.importorskip("tensorflow")
+    x, y = data
+    good = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+    check_fit_data(model, good, None, good, loss=loss)
+    wrong = tf.data.Dataset.from_tensor_slices((x, y + 1)).batch(8)
+    with pytest.raises(ValueError, match="validation data has the label 3"):
+        check_fit_data(model, good, None, wrong, loss=loss)
+    with pytest.raises(ValueError, match="Dataset of strings"):
+        check_fit_data(model, tf.data.Dataset.from_tensor_slices((["a"], [0])).batch(1), loss=loss)
+    with pytest.raises(ValueError, match="no batches"):
+        check_fit_data(model, good.take(0), loss=loss)
+
+
+def test_a_users_training_pipeline_is_not_read_ahead(model, data, loss):
+    tf = pytest.importorskip("tensorflow")
+    reads = []
+
+    def rows():
+        reads.append(1)
+        yield from zip(*data, strict=True)
+
+    spec = (tf.TensorSpec((6,), "int32"), tf.TensorSpec((), "int32"))
+    dataset = tf.data.Dataset.from_generator(rows, output_signature=spec).batch(8)
+    check_fit_data(model, dataset, loss=loss)
+    assert reads == []
