@@ -26,8 +26,12 @@ def test_1_keras_ignores_a_freeze_after_compile_and_fit(model, data, loss):
     block = model.get_layer("block_0")
     block.trainable = False
     before = weights(block)
+    if keras.backend.backend() == "jax":  # The others fail or obey; TensorFlow goes wrong.
+        with pytest.raises(ValueError, match="optimizer_variables"):
+            model.fit(*data, verbose=0)
+        return
     model.fit(*data, verbose=0)
-    assert changed(before, block)
+    assert changed(before, block) == (keras.backend.backend() == "tensorflow")
 
 
 def test_1_fine_tuner_trains_what_is_trainable_both_ways(model, data, loss):

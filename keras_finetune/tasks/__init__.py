@@ -1,0 +1,15 @@
+"""Tasks: encode examples, attach the head, decode predictions, name the metrics."""
+
+from keras_finetune._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "LanguageModeling": "language_modeling",
+        "MaskedLanguageModeling": "masked_language_modeling",
+        "Prediction": "text_classification",
+        "TextClassification": "text_classification",
+        "load": "saving",
+        "save": "saving",
+    },
+)

@@ -1,0 +1,39 @@
+"""Checks that a backbone, a tokenizer and a length fit each other."""
+
+import keras
+
+from keras_finetune.data import Tokenizer
+
+
+def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int) -> None:
+    """Refuse a backbone whose embedding or positions do not fit.
+
+    Args:
+        backbone: A model with a layer `token_embedding`; one without is not checked.
+        tokenizer: What makes the token ids.
+        max_length: int, tokens of the longest sequence.
+
+    Raises:
+        ValueError: The vocabulary and the embedding differ in size, or sequences are longer than
+            the positions that the model knows.
+    """
+    layers = {layer.name: layer for layer in backbone._flatten_layers(include_self=False)}
+    embedding = layers.get("token_embedding")
+    rows = getattr(embedding, "input_dim", None)
+    # Pretrained embeddings are often filled up to a multiple of 64, which costs nothing.
+    filled_up = rows is not None and rows > tokenizer.vocab_size and rows % 64 == 0
+    if rows is not None and rows != tokenizer.vocab_size and not filled_up:
+        raise ValueError(
+            f"The tokenizer knows {tokenizer.vocab_size} tokens, but the backbone's embedding has "
+            f"{rows} rows. Build the backbone with vocab_size=tokenizer.vocab_size, or use the "
+            "tokenizer that it was trained with."
+        )
+    positions = next(
+        (layer.max_length for name, layer in layers.items() if name == "position_embedding"), None
+    )
+    if positions is not None and max_length > positions:
+        raise ValueError(
+            f"The task allows sequences of {max_length} tokens, but the backbone has only "
+            f"{positions} positions. Use max_length={positions}, or build the backbone with a "
+            f"greater max_length."
+        )

@@ -1,0 +1,87 @@
+"""From label columns to class numbers, with errors that name the row."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_finetune.suggest import did_you_mean
+
+
+def class_numbers(
+    values: Sequence[Any], labels: Sequence[str], *, column: str, first_row: int = 0
+) -> np.ndarray:
+    """Turn a column of label names or class numbers into class numbers.
+
+    Args:
+        values: Label names, integers, or integers as strings (as a CSV file has them).
+        labels: The name of each class.
+        column: The column's name, for errors.
+        first_row: Row number of the first value, for errors.
+
+    Returns:
+        (rows,) int64.
+
+    Raises:
+        ValueError: A value is no class: out of range, unknown, missing, or a float.
+
+    Example:
+        >>> class_numbers(["spam", 0, "1"], ["ham", "spam"], column="label").tolist()
+        [1, 0, 1]
+    """
+    index = {name: number for number, name in enumerate(labels)}
+    found = np.empty(len(values), np.int64)
+    for row, value in enumerate(values):
+        number = index.get(value) if isinstance(value, str) else value
+        if number is None and isinstance(value, str) and value.strip().lstrip("-").isdigit():
+            number = int(value)
+        if not isinstance(number, int | np.integer) or not 0 <= number < len(labels):
+            raise ValueError(_wrong(value, labels, column, first_row + row))
+        found[row] = number
+    return found
+
+
+def multi_hot(
+    values: Sequence[Any], labels: Sequence[str], *, column: str, first_row: int = 0
+) -> np.ndarray:
+    """Turn a column of lists of label names or class numbers into 0 and 1 for each class.
+
+    Args:
+        values: A list (possibly empty) of label names or integers for each row.
+        labels: The name of each class.
+        column: The column's name, for errors.
+        first_row: Row number of the first value, for errors.
+
+    Returns:
+        (rows, classes) float32.
+
+    Raises:
+        ValueError: A value is no list, or holds what is no class.
+
+    Example:
+        >>> multi_hot([["a", "c"], []], ["a", "b", "c"], column="labels").tolist()
+        [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    found = np.zeros((len(values), len(labels)), np.float32)
+    for row, value in enumerate(values):
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            raise ValueError(
+                f"multi_label=True expects a list of labels in each row. Column {column!r} has "
+                f"{value!r} in row {first_row + row}. Use multi_label=False for one label a row."
+            )
+        found[row, class_numbers(list(value), labels, column=column, first_row=first_row + row)] = 1
+    return found
+
+
+def _wrong(value: Any, labels: Sequence[str], column: str, row: int) -> str:
+    shown = ", ".join(f"{number}={name!r}" for number, name in enumerate(labels[:12]))
+    start = f"Column {column!r} has the label {value!r} in row {row}"
+    known = f"The task's labels are {shown}{', ...' if len(labels) > 12 else ''}."
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return f"{start}: it is missing. Leave such rows out. {known}"
+    if isinstance(value, float | np.floating):
+        return f"{start}: a float, but a label is a name or a whole number. {known}"
+    if isinstance(value, list | tuple | np.ndarray):
+        return f"{start}: several labels need TextClassification(..., multi_label=True). {known}"
+    hint = did_you_mean(value, labels) if isinstance(value, str) else ""
+    return f"{start}, which is not one of the task's.{hint} {known}"

@@ -1,0 +1,110 @@
+"""Language modelling: predict the next token of plain text."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.data import Tokenizer, make_dataset, read
+from keras_finetune.models import language_model
+from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.text_blocks import blocks_store
+
+
+class LanguageModeling:
+    """Predict the next token, the pretraining of GPT (Radford et al. 2018).
+
+    Texts are strung together with a separator between them and cut into rows of equal length, so
+    that nothing is padding.
+
+    Args:
+        tokenizer: What turns text into token ids.
+        max_length: int, tokens of a row.
+        text: Name of the text column.
+
+    Example:
+        >>> import keras_finetune as kft
+        >>> texts = {"text": ["the cat sat on the mat", "the dog sat on the log"] * 20}
+        >>> tokenizer = kft.data.Tokenizer.train(texts["text"], vocab_size=300, progress=False)
+        >>> task = kft.tasks.LanguageModeling(tokenizer, max_length=16)
+        >>> backbone = kft.models.transformer_decoder(
+        ...     tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=16, max_length=16)
+        >>> model = task.build(backbone)
+        >>> history = kft.FineTuner(model).fit(task.dataset(texts), epochs=1, verbose=0)
+        >>> task.evaluate(model, texts)["perplexity"] < tokenizer.vocab_size
+        True
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, max_length: int = 128, text: str = "text") -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.text = text
+
+    def build(
+        self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
+    ) -> keras.Model:
+        """Put a next-token head on a backbone and compile the model with its loss.
+
+        Args:
+            backbone: From `transformer_decoder`, or `lstm_encoder` in one direction.
+            learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
+            **head_args: Further arguments of `keras_finetune.models.language_model`.
+        """
+        check_backbone(backbone, self.tokenizer, self.max_length)
+        model = language_model(backbone, **head_args)
+        model.compile(
+            keras.optimizers.AdamW(learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+        return model
+
+    def dataset(
+        self, examples: Any, *, batch_size: int = 32, shuffle: bool = True, seed: int = 0
+    ) -> Any:
+        """Encode text, once, and return rows and their next tokens as a `tf.data` pipeline.
+
+        Args:
+            examples: `Examples`, or whatever `keras_finetune.data.read` takes; a sequence of texts
+                too.
+            batch_size: int, rows in a batch.
+            shuffle: Whether every epoch has an order of its own.
+            seed: int.
+
+        Returns:
+            A `tf.data.Dataset` of `({"token_ids", "padding_mask"}, next token ids)`, each (batch,
+            max_length).
+        """
+        store = blocks_store(
+            read_texts(examples, self.text), self.tokenizer, self.text, self.max_length + 1
+        )
+
+        def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
+            ids = batch["token_ids"]
+            return {"token_ids": ids[:, :-1], "padding_mask": np.ones_like(ids[:, 1:], bool)}, ids[
+                :, 1:
+            ]
+
+        return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
+
+    def evaluate(
+        self, model: keras.Model, examples: Any, *, batch_size: int = 32
+    ) -> dict[str, float]:
+        """Return loss (nats a token), accuracy and perplexity on held-out text."""
+        dataset = self.dataset(examples, batch_size=batch_size, shuffle=False)
+        found = model.evaluate(dataset, return_dict=True, verbose=0)
+        return {**found, "perplexity": math.exp(found["loss"])}
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the task was made with, but for the tokenizer."""
+        return {"max_length": self.max_length, "text": self.text}
+
+
+def read_texts(examples: Any, column: str) -> Any:
+    """Read examples, of which a plain sequence of texts is one more form."""
+    plain = isinstance(examples, Sequence) and not isinstance(examples, str)
+    if plain and examples and isinstance(examples[0], str):
+        examples = {column: list(examples)}
+    return read(examples)

@@ -1,0 +1,128 @@
+"""Masked language modelling: predict tokens that were hidden."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.data import Tokenizer, make_dataset
+from keras_finetune.models import masked_language_model
+from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.language_modeling import read_texts
+from keras_finetune.tasks.text_blocks import blocks_store
+
+
+class MaskedLanguageModeling:
+    """Predict hidden tokens from both sides, the pretraining of BERT.
+
+    Of the chosen tokens 80% become the mask token, 10% a random one, 10% stay (Devlin et al. 2019,
+    https://arxiv.org/abs/1810.04805); they are chosen anew in every epoch (RoBERTa, Liu et al.
+    2019, https://arxiv.org/abs/1907.11692).
+
+    Args:
+        tokenizer: What turns text into token ids; needs a mask token.
+        max_length: int, tokens of a row.
+        text: Name of the text column.
+        mask_rate: float, share of the tokens that are predicted.
+
+    Example:
+        >>> import keras_finetune as kft
+        >>> texts = {"text": ["the cat sat on the mat", "the dog sat on the log"] * 20}
+        >>> tokenizer = kft.data.Tokenizer.train(texts["text"], vocab_size=300, progress=False)
+        >>> task = kft.tasks.MaskedLanguageModeling(tokenizer, max_length=16)
+        >>> backbone = kft.models.transformer_encoder(
+        ...     tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=16, max_length=16)
+        >>> model = task.build(backbone)
+        >>> history = kft.FineTuner(model).fit(task.dataset(texts), epochs=1, verbose=0)
+        >>> sorted(history.history)
+        ['accuracy', 'loss']
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int = 128,
+        text: str = "text",
+        mask_rate: float = 0.15,
+    ) -> None:
+        if tokenizer.mask_id is None:
+            raise ValueError(
+                "The tokenizer has no mask token. Train one with Tokenizer.train, or load one of "
+                "the BERT family; for a GPT tokenizer use LanguageModeling."
+            )
+        if not 0 < mask_rate < 1:
+            raise ValueError(f"mask_rate must be between 0 and 1. Received: {mask_rate!r}")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.text = text
+        self.mask_rate = mask_rate
+
+    def build(
+        self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
+    ) -> keras.Model:
+        """Put a masked-language-model head on a backbone and compile the model with its loss.
+
+        Args:
+            backbone: From `transformer_encoder`, or any that sees both sides.
+            learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
+            **head_args: Further arguments of `keras_finetune.models.masked_language_model`.
+        """
+        check_backbone(backbone, self.tokenizer, self.max_length)
+        model = masked_language_model(backbone, **head_args)
+        model.compile(
+            keras.optimizers.AdamW(learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+        return model
+
+    def dataset(
+        self, examples: Any, *, batch_size: int = 32, shuffle: bool = True, seed: int = 0
+    ) -> Any:
+        """Encode text, once, and return masked rows as a `tf.data` pipeline.
+
+        Args:
+            examples: `Examples`, or whatever `keras_finetune.data.read` takes; a sequence of texts
+                too.
+            batch_size: int, rows in a batch.
+            shuffle: Whether every epoch has an order of its own.
+            seed: int; decides what is masked, too.
+
+        Returns:
+            A `tf.data.Dataset` of `({"token_ids", "padding_mask", "mask_positions"}, hidden token
+            ids)`: (batch, max_length) twice, then (batch, masked) twice.
+        """
+        store = blocks_store(
+            read_texts(examples, self.text), self.tokenizer, self.text, self.max_length
+        )
+        masked = max(1, round(self.mask_rate * self.max_length))
+
+        def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
+            ids = batch["token_ids"]
+            chosen = rng.random(ids.shape).argpartition(masked, axis=1)[:, :masked]
+            positions = np.sort(chosen, axis=1).astype(np.int32)
+            hidden = np.take_along_axis(ids, positions, axis=1)
+            draw = rng.random(hidden.shape)
+            shown = np.where(draw < 0.8, self.tokenizer.mask_id, hidden)
+            random_ids = rng.integers(0, self.tokenizer.vocab_size, hidden.shape)
+            shown = np.where(draw >= 0.9, random_ids, shown).astype(ids.dtype)
+            ids = ids.copy()
+            np.put_along_axis(ids, positions, shown, axis=1)
+            mask = np.ones_like(ids, bool)
+            x = {"token_ids": ids, "padding_mask": mask, "mask_positions": positions}
+            return x, hidden
+
+        return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
+
+    def evaluate(
+        self, model: keras.Model, examples: Any, *, batch_size: int = 32
+    ) -> dict[str, float]:
+        """Return loss (nats a hidden token) and accuracy on held-out text."""
+        dataset = self.dataset(examples, batch_size=batch_size, shuffle=False)
+        found: dict[str, float] = model.evaluate(dataset, return_dict=True, verbose=0)
+        return found
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the task was made with, but for the tokenizer."""
+        return {"max_length": self.max_length, "text": self.text, "mask_rate": self.mask_rate}

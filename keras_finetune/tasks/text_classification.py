@@ -1,0 +1,279 @@
+"""Text classification: news, mail, sentiment, pairs of texts, one label or several."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
+from keras_finetune.models import text_classifier
+from keras_finetune.tasks.encoding import check_texts, encoded_store
+from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.labels import class_numbers, multi_hot
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one text.
+
+    Attributes:
+        label: The most probable label.
+        probability: Its probability.
+        probabilities: The probability of every label, by name.
+        labels: The labels that are given: `label` alone, or with `multi_label` all that are more
+            probable than not.
+    """
+
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+    labels: tuple[str, ...]
+
+
+class TextClassification:
+    """Tell which of some labels a text has.
+
+    Args:
+        labels: The name of each class, in the order of class numbers.
+        tokenizer: What turns text into token ids.
+        max_length: int, tokens after which a text is cut off.
+        text: Name of the text column, or a pair of names for pairs of texts.
+        label: Name of the label column: label names, class numbers, or with `multi_label` lists of
+            them.
+        multi_label: Whether a text may have several labels, or none.
+
+    Example:
+        >>> import keras_finetune as kft
+        >>> rows = {"text": ["good film", "bad film"] * 8, "label": ["pos", "neg"] * 8}
+        >>> tokenizer = kft.data.Tokenizer.train(rows["text"], vocab_size=300, progress=False)
+        >>> task = kft.tasks.TextClassification(["neg", "pos"], tokenizer, max_length=16)
+        >>> backbone = kft.models.lstm_encoder(tokenizer.vocab_size, hidden_dim=16)
+        >>> tuner = kft.FineTuner(task.build(backbone))
+        >>> history = tuner.fit(task.dataset(rows), epochs=2, verbose=0)
+        >>> task.predict(tuner.model, ["good film"])[0].label in task.labels
+        True
+    """
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        tokenizer: Tokenizer,
+        *,
+        max_length: int = 256,
+        text: "str | tuple[str, str]" = "text",
+        label: str = "label",
+        multi_label: bool = False,
+    ) -> None:
+        self.labels = [str(name) for name in labels]
+        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2 - multi_label:
+            raise ValueError(
+                f"labels must be at least two different names. Received: {list(labels)!r}"
+            )
+        if not isinstance(tokenizer, Tokenizer):
+            raise ValueError(
+                "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
+                f"Tokenizer.load(path). Received: {tokenizer!r}"
+            )
+        if max_length < 3:
+            raise ValueError(f"max_length must be at least 3. Received: {max_length!r}")
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.text = (text,) if isinstance(text, str) else tuple(text)
+        self.label = label
+        self.multi_label = multi_label
+
+    def build(
+        self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
+    ) -> keras.Model:
+        """Put a classification head on a backbone and compile the model with loss and metrics.
+
+        Args:
+            backbone: From a builder in `keras_finetune.models`.
+            learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
+            **head_args: Further arguments of `keras_finetune.models.text_classifier`: `pooling`,
+                `dropout`, ...
+
+        Returns:
+            A Keras model that gives logits, (batch, classes) float32.
+
+        Raises:
+            ValueError: The backbone does not fit the tokenizer or `max_length`.
+        """
+        check_backbone(backbone, self.tokenizer, self.max_length)
+        model = text_classifier(backbone, len(self.labels), **head_args)
+        kind = keras.losses.BinaryCrossentropy
+        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+        if not self.multi_label:
+            kind = keras.losses.SparseCategoricalCrossentropy
+            accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        probabilities = head_args.get("activation") in ("softmax", "sigmoid")
+        if probabilities and self.multi_label:
+            accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.5)
+        f1 = F1Score(len(self.labels), name="macro_f1", multi_label=self.multi_label)
+        model.compile(
+            keras.optimizers.AdamW(learning_rate),
+            loss=kind(from_logits=not probabilities),
+            metrics=[accuracy, f1],
+        )
+        return model
+
+    def dataset(
+        self,
+        examples: Any,
+        *,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        tokens_per_batch: int | None = None,
+    ) -> Any:
+        """Encode labelled examples, once, and return them as a `tf.data` pipeline.
+
+        Args:
+            examples: `Examples`, or whatever `keras_finetune.data.read` takes.
+            batch_size: int, rows in a batch.
+            shuffle: Whether every epoch has an order of its own; a function of seed and epoch.
+            seed: int.
+            tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`.
+
+        Returns:
+            A `tf.data.Dataset` of `({"token_ids": (batch, length) int32, "padding_mask": (batch,
+            length) bool}, labels)`, with `"segment_ids"` for pairs; labels are (batch,) int64, or
+            (batch, classes) float32 with `multi_label`.
+
+        Raises:
+            ValueError: A column is missing, a text is no text, or a label is not one of the task's.
+        """
+        store = self._store(read(examples))
+        return self._pipeline(store, batch_size, shuffle, seed, tokens_per_batch)
+
+    def predict(self, model: keras.Model, texts: Any, *, batch_size: int = 64) -> list[Prediction]:
+        """Classify texts.
+
+        Args:
+            model: From `build`.
+            texts: A list of texts (of pairs, if the task has two text columns), or examples with
+                the task's text columns.
+            batch_size: int, texts computed at a time.
+
+        Returns:
+            A prediction for each text, in order.
+        """
+        if isinstance(texts, str):
+            raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
+        if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
+            if not texts:
+                return []
+            columns = zip(*texts, strict=True) if len(self.text) == 2 else [texts]
+            texts = {name: list(part) for name, part in zip(self.text, columns, strict=True)}
+        examples = read(texts)
+        with tempfile.TemporaryDirectory() as directory:
+            store = self._store(examples, labelled=False, directory=Path(directory))
+            return self.decode(self._outputs(model, store, batch_size))
+
+    def evaluate(
+        self, model: keras.Model, examples: Any, *, batch_size: int = 64
+    ) -> ClassificationReport:
+        """Compare a model's predictions with the labels.
+
+        Args:
+            model: From `build`.
+            examples: Labelled examples, as for `dataset`.
+            batch_size: int, texts computed at a time.
+
+        Returns:
+            Accuracy, macro, micro and weighted F1, a table by class, the confusion matrix.
+        """
+        store = self._store(read(examples))
+        probabilities = self._outputs(model, store, batch_size)
+        labels = store.column("label")[:]
+        predicted = probabilities if self.multi_label else probabilities.argmax(axis=1)
+        return classification_report(labels, predicted, label_names=self.labels)
+
+    def decode(self, probabilities: np.ndarray) -> list[Prediction]:
+        """Turn probabilities into label names.
+
+        Args:
+            probabilities: (rows, classes) float.
+        """
+        decoded = []
+        for row in np.asarray(probabilities, float):
+            named = {name: float(value) for name, value in zip(self.labels, row, strict=True)}
+            best = self.labels[int(row.argmax())]
+            several = tuple(name for name, value in named.items() if value > 0.5)
+            labels = several if self.multi_label else (best,)
+            decoded.append(Prediction(best, named[best], named, labels))
+        return decoded
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the task was made with, but for the tokenizer."""
+        return {
+            "labels": self.labels,
+            "max_length": self.max_length,
+            "text": self.text[0] if len(self.text) == 1 else list(self.text),
+            "label": self.label,
+            "multi_label": self.multi_label,
+        }
+
+    def _store(
+        self, examples: Examples, *, labelled: bool = True, directory: Path | None = None
+    ) -> Store:
+        examples.check_columns([*self.text, self.label] if labelled else self.text)
+        options = {"kind": "text_classification", "labelled": labelled, **self.get_config()}
+
+        def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
+            for name in self.text:
+                check_texts(chunk[name], name, first_row)
+            encoded = self.tokenizer.encode_batch(
+                *(chunk[name] for name in self.text), max_length=self.max_length
+            )
+            columns = encoded.columns()
+            if labelled:
+                to_numbers = multi_hot if self.multi_label else class_numbers
+                columns["label"] = to_numbers(
+                    chunk[self.label], self.labels, column=self.label, first_row=first_row
+                )
+            return columns
+
+        return encoded_store(examples, self.tokenizer, options, encode, directory=directory)
+
+    def _pipeline(
+        self,
+        store: Store,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        tokens_per_batch: int | None = None,
+    ) -> Any:
+        inputs = ("token_ids", "padding_mask", "segment_ids")
+
+        def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
+            x = {name: batch[name] for name in inputs if name in batch}
+            return (x, batch["label"]) if "label" in batch else (x,)
+
+        dataset = make_dataset(
+            store,
+            features,
+            batch_size=batch_size,
+            tokens_per_batch=tokens_per_batch,
+            shuffle=shuffle,
+            seed=seed,
+            pad_values={"token_ids": self.tokenizer.pad_id or 0},
+        )
+        if "label" in store.columns and not self.multi_label:
+            dataset.label_counts = np.bincount(store.column("label"), minlength=len(self.labels))
+        return dataset
+
+    def _outputs(self, model: keras.Model, store: Store, batch_size: int) -> np.ndarray:
+        """Probabilities of the rows of a store, in order."""
+        outputs = model.predict(self._pipeline(store, batch_size), verbose=0)
+        logits = keras.ops.convert_to_tensor(outputs)
+        activation = getattr(model.layers[-1], "activation", None)
+        if activation in (keras.activations.softmax, keras.activations.sigmoid):
+            return np.asarray(outputs)
+        convert = keras.ops.sigmoid if self.multi_label else keras.ops.softmax
+        return keras.ops.convert_to_numpy(convert(logits))
