@@ -147,7 +147,9 @@ class Attention(keras.layers.Layer):
         bias = attention_bias(padding_mask, length if self.causal else None)
         if bias is not None:
             scores = scores + bias
-        weights = ops.cast(ops.softmax(scores), self.compute_dtype)
+        # Keras warns about a softmax over one value, which a sequence of one token rightly has.
+        weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
+        weights = ops.cast(weights, self.compute_dtype)
         weights = self.dropout(weights, training=training)
         attended = ops.einsum("bkgts,bskh->btkgh", weights, value)
         width = self.num_heads * self._head_dim

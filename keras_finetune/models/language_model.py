@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_finetune.models.features import backbone_features
+from keras_finetune.models.features import backbone_features, backbone_inputs
 from keras_finetune.models.vocabulary import vocabulary_scores
 
 
@@ -44,4 +44,4 @@ def language_model(
             )
     features = backbone_features(backbone)
     logits = vocabulary_scores(backbone, features, tied=tied, bias=False)
-    return keras.Model(backbone.input, logits, name=name)
+    return keras.Model(backbone_inputs(backbone), logits, name=name)

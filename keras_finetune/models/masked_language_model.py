@@ -3,7 +3,7 @@
 import keras
 
 from keras_finetune.models.activation import activation_function
-from keras_finetune.models.features import backbone_features
+from keras_finetune.models.features import backbone_features, backbone_inputs
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.vocabulary import GatherPositions, token_embedding, vocabulary_scores
 
@@ -42,11 +42,11 @@ def masked_language_model(
         >>> masked_language_model(backbone).output_shape
         (None, None, 100)
     """
-    features = backbone_features(backbone)
-    if not isinstance(backbone.input, dict):
+    features, inputs = backbone_features(backbone), backbone_inputs(backbone)
+    if not isinstance(inputs, dict):
         raise ValueError(
             f"The backbone must have dict inputs, so that mask_positions can be one more. Received "
-            f"a model {backbone.name!r} with the inputs {backbone.input}."
+            f"a model {backbone.name!r} with the inputs {inputs}."
         )
     function, gated = activation_function(activation)
     if gated:
@@ -57,4 +57,4 @@ def masked_language_model(
     x = keras.layers.Dense(width, activation=function, name="head_transform")(x)
     x = make_norm("layer", norm_epsilon, name="head_norm")(x)
     logits = vocabulary_scores(backbone, x, tied=tied, bias=True)
-    return keras.Model({**backbone.input, "mask_positions": positions}, logits, name=name)
+    return keras.Model({**inputs, "mask_positions": positions}, logits, name=name)

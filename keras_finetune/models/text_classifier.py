@@ -4,7 +4,11 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_choice, check_positive, check_rate
-from keras_finetune.models.features import backbone_features, backbone_padding_mask
+from keras_finetune.models.features import (
+    backbone_features,
+    backbone_inputs,
+    backbone_padding_mask,
+)
 from keras_finetune.models.pooling import POOLINGS, MaskedPooling
 
 
@@ -72,4 +76,4 @@ def text_classifier(
     logits = keras.layers.Dense(
         num_classes, activation=activation, name="head_logits", dtype="float32"
     )
-    return keras.Model(backbone.input, logits(x), name=name)
+    return keras.Model(backbone_inputs(backbone), logits(x), name=name)
