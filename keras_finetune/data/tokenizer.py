@@ -1,0 +1,299 @@
+"""Text to token ids and back."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tokenizers
+
+from keras_finetune.data.text_checks import check_texts
+from keras_finetune.data.tokenizer_files import read_tokenizer, special_tokens
+from keras_finetune.data.tokenizer_training import train_tokenizer
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Texts encoded at a time: the library's encodings are many times larger than their ids.
+_BATCH = 8_192
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedBatch:
+    """Token ids of many texts, one after the other in flat arrays.
+
+    Attributes:
+        token_ids: All ids, int32, shape ``(offsets[-1],)``.
+        offsets: Where each text begins, and the end: int64, shape ``(texts + 1,)``.
+        segment_ids: For pairs, as the tokenizer numbers them (BERT's: 0 for the first text and 1
+            for the second; GPT-2's and RoBERTa's: 0), int32, shape as `token_ids`; else None.
+    """
+
+    token_ids: npt.NDArray[np.int32]
+    offsets: npt.NDArray[np.int64]
+    segment_ids: npt.NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.int32]:
+        row = range(len(self))[row]
+        return self.token_ids[self.offsets[row] : self.offsets[row + 1]]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """The number of tokens of each text."""
+        return np.diff(self.offsets)
+
+
+class Tokenizer:
+    """A tokenizer of Hugging Face's `tokenizers`, with bulk encoding into NumPy arrays.
+
+    It neither pads (the pipeline does) nor remembers a truncation (`max_length` is given with each
+    call), so that one tokenizer can serve several uses and threads at once.
+
+    Attributes:
+        special_tokens: The special token of each role (``"pad"``, ``"unk"``, ``"cls"``, ``"sep"``,
+            ``"mask"``, ``"bos"``, ``"eos"``) that the vocabulary has.
+        pad_id: Id of the padding token, None where there is none. Likewise `unk_id`, `cls_id`,
+            `sep_id`, `mask_id`, `bos_id` and `eos_id`.
+
+    Example:
+        >>> texts = ["the cat sat", "the dog sat", "the cat ran"]
+        >>> tokenizer = Tokenizer.train(texts, vocab_size=60, kind="wordpiece", progress=False)
+        >>> ids = tokenizer.encode("The cat")
+        >>> ids[0] == tokenizer.cls_id, ids[-1] == tokenizer.sep_id, tokenizer.decode(ids)
+        (True, True, 'the cat')
+        >>> tokenizer.encode_batch(texts, max_length=4).lengths
+        array([4, 4, 4])
+    """
+
+    def __init__(
+        self, tokenizer: tokenizers.Tokenizer, special: dict[str, str] | None = None
+    ) -> None:
+        # A copy, so that what its owner sets later (truncation, padding) does not reach this one.
+        self._tokenizer = _copy(tokenizer)
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._truncating: dict[int, tokenizers.Tokenizer] = {}
+        self.special_tokens = special or special_tokens(self._tokenizer, {})
+        self.pad_id = self._id_of("pad")
+        self.unk_id = self._id_of("unk")
+        self.cls_id = self._id_of("cls")
+        self.sep_id = self._id_of("sep")
+        self.mask_id = self._id_of("mask")
+        self.bos_id = self._id_of("bos")
+        self.eos_id = self._id_of("eos")
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int = 8_000,
+        kind: str = "bpe",
+        *,
+        lowercase: bool | None = None,
+        min_frequency: int = 2,
+        special_tokens: Sequence[str] = SPECIAL_TOKENS,
+        progress: bool = True,
+    ) -> "Tokenizer":
+        """Learn a vocabulary from texts.
+
+        Args:
+            texts: The texts; they are streamed, once.
+            vocab_size: Size of the vocabulary, special tokens included; fewer where the texts do
+                not give as many.
+            kind: ``"bpe"``, byte pairs as GPT-2 has them: every text can be encoded, and decoded
+                to the very same. ``"wordpiece"``, as BERT has it: words, and pieces of rarer
+                words; Chinese characters one by one. ``"char"``: one character a token, for
+                Chinese and for small alphabets.
+            lowercase: Whether to lowercase. Default: not for ``"bpe"``, else yes.
+            min_frequency: How often a token must occur.
+            special_tokens: Special tokens; they get the first ids. Where ``[CLS]`` and ``[SEP]``
+                are among them, texts are encoded as ``[CLS] text [SEP]``.
+            progress: Whether to show a progress bar.
+
+        Raises:
+            ValueError: `texts` is empty or a row of it is no text, `kind` is unknown, or
+                `vocab_size` is too small for the kind.
+        """
+        trained = train_tokenizer(
+            texts,
+            vocab_size,
+            kind,
+            lowercase=kind != "bpe" if lowercase is None else lowercase,
+            min_frequency=min_frequency,
+            special_tokens=special_tokens,
+            progress=progress,
+        )
+        return cls(trained)
+
+    @classmethod
+    def load(cls, path: str | Path, *, lowercase: bool | None = None) -> "Tokenizer":
+        """Load a tokenizer; see `read_tokenizer` for what there may be.
+
+        Args:
+            path: A directory in Hugging Face's format, or a ``tokenizer.json``, BERT's
+                ``vocab.txt``, or GPT-2's ``vocab.json`` beside its ``merges.txt``; also gzipped.
+            lowercase: For ``vocab.txt`` without a ``tokenizer_config.json``: whether the model is
+                uncased. Default: whether no word of the vocabulary has a capital letter.
+        """
+        return cls(*read_tokenizer(path, lowercase))
+
+    def save(self, path: str | Path) -> None:
+        """Write the tokenizer in Hugging Face's format.
+
+        Args:
+            path: A file that ends in ``.json``; else a directory, which gets ``tokenizer.json``
+                and ``special_tokens_map.json`` and is made if need be.
+        """
+        path = Path(path)
+        if path.suffix == ".json":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._tokenizer.save(str(path))
+            return
+        path.mkdir(parents=True, exist_ok=True)
+        self._tokenizer.save(str(path / "tokenizer.json"))
+        roles = {f"{role}_token": token for role, token in self.special_tokens.items()}
+        text = json.dumps(roles, ensure_ascii=False, indent=2)
+        (path / "special_tokens_map.json").write_text(text + "\n", "utf-8")
+
+    def encode(
+        self, text: str, pair: str | None = None, max_length: int | None = None
+    ) -> list[int]:
+        """Return the token ids of one text, or of a pair, with the model's special tokens."""
+        pairs = None if pair is None else [pair]
+        return self.encode_batch([text], pairs, max_length=max_length).token_ids.tolist()
+
+    def encode_batch(
+        self,
+        texts: Iterable[str],
+        pairs: Iterable[str] | None = None,
+        *,
+        max_length: int | None = None,
+        special_tokens: bool = True,
+        first_row: int = 0,
+    ) -> EncodedBatch:
+        """Encode many texts, or pairs of texts, on all cores.
+
+        Args:
+            texts: The texts.
+            pairs: The second text of each pair.
+            max_length: Longer texts are cut at the end to this many tokens, special tokens
+                included; of a pair the longer text is cut first.
+            special_tokens: Whether to add the model's special tokens, as ``[CLS]`` and ``[SEP]``.
+            first_row: Number of the first text in its source, for error messages.
+
+        Raises:
+            ValueError: A text is None, NaN or no `str` (the message names the row), there are not
+                as many pairs as texts, or `max_length` has no room for the special tokens.
+        """
+        texts = _listed(texts, "texts")
+        check_texts(texts, first_row)
+        inputs: list[Any] = texts
+        if pairs is not None:
+            pairs = _listed(pairs, "pairs")
+            if len(pairs) != len(texts):
+                raise ValueError(f"There are {len(texts)} texts and {len(pairs)} pairs")
+            check_texts(pairs, first_row, "second text")
+            inputs = list(zip(texts, pairs, strict=True))
+        encoder = self._encoder(max_length, pairs is not None, special_tokens)
+        lengths = np.zeros(len(inputs) + 1, np.int64)
+        token_ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        segment_ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        for start in range(0, len(inputs), _BATCH):
+            batch = inputs[start : start + _BATCH]
+            try:
+                encodings = encoder.encode_batch_fast(batch, add_special_tokens=special_tokens)
+            except TypeError:
+                _refuse_surrogates(batch, first_row + start)
+                raise
+            rows = [encoding.ids for encoding in encodings]
+            lengths[start + 1 : start + 1 + len(rows)] = list(map(len, rows))
+            token_ids.append(_flat(rows))
+            if pairs is not None:
+                segment_ids.append(_flat([encoding.type_ids for encoding in encodings]))
+        return EncodedBatch(
+            np.concatenate(token_ids),
+            np.cumsum(lengths),
+            None if pairs is None else np.concatenate(segment_ids),
+        )
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """Return the text of token ids."""
+        numbers = [int(number) for number in ids]
+        return str(self._tokenizer.decode(numbers, skip_special_tokens=skip_special_tokens))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens, special and added ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def token_to_id(self, token: str) -> int | None:
+        """Return the id of a token, or None if there is no such token."""
+        number: int | None = self._tokenizer.token_to_id(token)
+        return number
+
+    def id_to_token(self, number: int) -> str | None:
+        """Return the token of an id, or None if there is no such id."""
+        token: str | None = self._tokenizer.id_to_token(int(number))
+        return token
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What identifies the tokenizer: tokenizers that encode differently differ in it."""
+        parts = [self._tokenizer.to_str(), sorted(self.special_tokens.items())]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _id_of(self, role: str) -> int | None:
+        token = self.special_tokens.get(role)
+        return None if token is None else self.token_to_id(token)
+
+    def _encoder(
+        self, max_length: int | None, pair: bool, special_tokens: bool
+    ) -> tokenizers.Tokenizer:
+        if max_length is None:
+            return self._tokenizer
+        marks = self._tokenizer.num_special_tokens_to_add(pair) if special_tokens else 0
+        if max_length <= marks:
+            raise ValueError(
+                f"max_length={max_length} leaves no room for text beside {marks} special tokens"
+            )
+        encoder = self._truncating.get(max_length)
+        if encoder is None:
+            # Truncation is a state of a tokenizer, shared by threads: hence a copy a length.
+            encoder = _copy(self._tokenizer)
+            encoder.enable_truncation(max_length, strategy="longest_first")
+            kept = self._truncating if len(self._truncating) < 4 else {}
+            self._truncating = {**kept, max_length: encoder}
+        return encoder
+
+
+def _copy(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    return tokenizers.Tokenizer.from_str(tokenizer.to_str())
+
+
+def _listed(texts: Any, name: str) -> list[Any]:
+    if isinstance(texts, str):
+        raise ValueError(f"{name} is one str; pass a list of texts, or use encode()")
+    return texts if isinstance(texts, list) else list(texts)
+
+
+def _flat(rows: list[list[int]]) -> npt.NDArray[np.int32]:
+    return np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows)))
+
+
+def _refuse_surrogates(batch: list[Any], first_row: int) -> None:
+    for row, texts in enumerate(batch, first_row):
+        for text in (texts,) if isinstance(texts, str) else texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"Row {row}: the text has half a character ({error.reason} at "
+                    f"{error.start}). Repair it: text.encode('utf-8', 'replace').decode()"
+                ) from None
