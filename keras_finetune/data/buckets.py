@@ -1,0 +1,62 @@
+"""Few fixed widths for sequences of many lengths."""
+
+import numpy as np
+
+
+def bucket_widths(
+    lengths: np.ndarray, num_buckets: int = 6, *, multiple: int = 8, max_length: int | None = None
+) -> np.ndarray:
+    """Choose the widths that leave the least padding.
+
+    Every width that is a compiled shape costs compilation, every token of padding costs
+    computation. With the number of widths given, dynamic programming over the histogram of lengths
+    finds the best ones.
+
+    Args:
+        lengths: (rows,) int, tokens of each row.
+        num_buckets: int, widths at most.
+        multiple: int, of which every width is a multiple, but for the last if `max_length` is not.
+        max_length: int, greatest width; the longest row's if None.
+
+    Returns:
+        (buckets,) int64, ascending; the last one holds the longest row.
+
+    Raises:
+        ValueError: There are no rows, or a number is below 1.
+
+    Example:
+        >>> bucket_widths(np.array([3, 4, 5, 30, 31, 100]), num_buckets=3).tolist()
+        [8, 32, 104]
+    """
+    lengths = np.asarray(lengths)
+    if lengths.size == 0:
+        raise ValueError("bucket_widths needs the lengths of at least one row. Received none.")
+    if num_buckets < 1 or multiple < 1:
+        raise ValueError(
+            "num_buckets and multiple must be at least 1. Received: "
+            f"num_buckets={num_buckets}, multiple={multiple}"
+        )
+    cells = -(-np.maximum(lengths, 1) // multiple)
+    counts = np.bincount(cells)
+    used = np.flatnonzero(counts)
+    rows = np.concatenate([[0], np.cumsum(counts[used])])
+    widths = used * multiple
+    if max_length is not None:
+        widths = np.minimum(widths, max_length)
+    # cost[j]: padded tokens of all rows up to candidate j, with the buckets allowed so far.
+    count = len(used)
+    cost = rows[1:] * widths
+    choices = []
+    for _ in range(min(num_buckets, count) - 1):
+        # A bucket that ends at j and begins after i holds rows[j+1] - rows[i+1] rows.
+        split = cost[:, None] + (rows[None, 1:] - rows[1:, None]) * widths[None, :]
+        split[np.tril_indices(count)] = np.iinfo(np.int64).max
+        best = split.argmin(axis=0)
+        better = split[best, np.arange(count)]
+        choices.append(np.where(better < cost, best, -1))
+        cost = np.minimum(cost, better)
+    chosen = [count - 1]
+    for choice in reversed(choices):
+        if choice[chosen[-1]] >= 0:
+            chosen.append(int(choice[chosen[-1]]))
+    return np.unique(widths[chosen]).astype(np.int64)

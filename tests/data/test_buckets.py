@@ -1,0 +1,48 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from keras_finetune.data import bucket_widths
+
+
+def padded(lengths, widths):
+    return int(np.asarray(widths)[np.searchsorted(widths, lengths)].sum())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_widths_pad_less(seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, rng.integers(10, 90), rng.integers(1, 60))
+    count = int(rng.integers(1, 5))
+    candidates = range(8, int(lengths.max()) + 8, 8)
+    top = -(-int(lengths.max()) // 8) * 8
+    best = min(
+        padded(lengths, sorted({*some, top}))
+        for size in range(count)
+        for some in combinations(candidates, size)
+    )
+    widths = bucket_widths(lengths, count)
+    assert len(widths) <= count
+    assert (np.diff(widths) > 0).all()
+    assert (widths % 8 == 0).all()
+    assert padded(lengths, widths) == best
+
+
+def test_max_length_is_the_last_width():
+    assert bucket_widths(np.arange(1, 51), 3, max_length=50)[-1] == 50
+
+
+def test_equal_lengths_need_one_width():
+    assert bucket_widths(np.full(10, 24)).tolist() == [24]
+
+
+def test_empty_rows_still_have_a_width():
+    assert bucket_widths(np.zeros(3, int)).tolist() == [8]
+
+
+def test_refused():
+    with pytest.raises(ValueError, match="at least one row"):
+        bucket_widths(np.array([]))
+    with pytest.raises(ValueError, match="at least 1"):
+        bucket_widths(np.array([3]), 0)
