@@ -1,0 +1,43 @@
+# Thin names for the real commands. `make quickstart` and `make test` need only python3 and a
+# package registry.
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test test-backends check docs bench clean
+
+help:
+	@echo "make quickstart  install, then pretrain, fine-tune and compare on the offline corpus"
+	@echo "make test        install, then run all tests"
+	@echo "make test-backends  the tests that hold on TensorFlow, JAX and PyTorch, on all three"
+	@echo "make check       ruff and mypy"
+	@echo "make bench       the benchmarks of the data part"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "keras_finetune needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) --version`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
+	@echo "Installing into $(VENV): some minutes and about 4 GB the first time."
+	@$(RUN) -m pip install --quiet --upgrade "pip>=24" && \
+		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[all]" || \
+		{ echo "The installation failed: pip's message above says where. Run make install again."; exit 1; }
+	@touch $@
+
+quickstart: install
+	@$(RUN) examples/quickstart.py || \
+		{ echo "The quick start failed: the message above says why. Run make quickstart again."; exit 1; }
+
+test: install
+	$(RUN) -m pytest
+	$(RUN) -m pytest --doctest-modules keras_finetune
+	$(MAKE) --no-print-directory test-backends
+
+test-backends: install
+	KERAS_BACKEND=tensorflow $(RUN) -m pytest -m backends
+	KERAS_BACKEND=jax $(RUN) -m pytest -m backends
+	KERAS_BACKEND=torch $(RUN) -m pytest -m backends
