@@ -13,7 +13,7 @@ from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
-from keras_finetune.tuning.data_kinds import count_steps
+from keras_finetune.tuning.data_kinds import count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.groups import LearningRate
@@ -194,6 +194,8 @@ class FineTuner:
         epochs_now = epochs - fit_args.get("initial_epoch", 0)
         self._compilation.prepare(None if steps is None else steps * epochs_now)
         recorder = EpochRecorder(self.history, x)
+        if not is_arrays(x):
+            fit_args.setdefault("shuffle", False)  # Keras warns of its own default otherwise.
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         self._fitting = True
         try:

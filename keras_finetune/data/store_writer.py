@@ -1,0 +1,209 @@
+"""Writing a store: streamed, checked, and visible only when it is complete."""
+
+import errno
+import json
+import os
+import secrets
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, one after the other.
+
+    Attributes:
+        values: (tokens, ...) the rows' entries.
+        offsets: (rows + 1,) int64, where each row begins; the last is `len(values)`.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+
+
+class StoreWriter:
+    """Write columns to a folder that appears under its name when all is written.
+
+    Use it as a context manager. If anything fails within, Ctrl-C and a full disk included, what was
+    written is removed and nothing appears.
+
+    Args:
+        path: The folder to be.
+        key: Names what goes in; `build_store` opens the folder only under the same key.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> with StoreWriter(folder + "/store", key="1") as writer:
+        ...     writer.append({"label": np.array([0, 1])})
+        >>> sorted(os.listdir(folder + "/store"))
+        ['label.bin', 'manifest.json']
+    """
+
+    def __init__(self, path: "str | os.PathLike[str]", key: str) -> None:
+        self._path = Path(path)
+        self._key = key
+        self._columns: dict[str, _Column] = {}
+        self._num_rows = 0
+        # The process's number is in the name so that what a killed process left can be told.
+        mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._unfinished = self._path.with_name(f".{self._path.name}.{mark}.unfinished")
+
+    def __enter__(self) -> "StoreWriter":
+        with _full_disk_named(self._path):
+            self._unfinished.mkdir(parents=True)
+        return self
+
+    def append(self, chunk: Mapping[str, "np.ndarray | Ragged"]) -> None:
+        """Write some rows.
+
+        Args:
+            chunk: Column name -> (rows, ...) array, or `Ragged`. Every chunk has the same columns
+                with the same dtypes.
+
+        Raises:
+            ValueError: The columns differ in rows, or from the chunk before.
+            OSError: The disk is full; the message says where and how to choose another place.
+        """
+        if self._columns and set(chunk) != set(self._columns):
+            raise ValueError(
+                f"Every chunk must have the columns {sorted(self._columns)}. "
+                f"Received: {sorted(chunk)}"
+            )
+        rows = {name: _rows_in(values) for name, values in chunk.items()}
+        if len(set(rows.values())) != 1:
+            raise ValueError(f"The columns of a chunk must have as many rows. Received: {rows}")
+        with _full_disk_named(self._path):
+            for name, values in chunk.items():
+                if name not in self._columns:
+                    self._columns[name] = _Column(self._unfinished, name, values)
+                self._columns[name].append(values)
+        self._num_rows += next(iter(rows.values()))
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        try:
+            with _full_disk_named(self._path):
+                for column in self._columns.values():
+                    column.close()
+                if kind is None:
+                    self._finish()
+        finally:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def _finish(self) -> None:
+        manifest = {
+            "format": FORMAT,
+            "key": self._key,
+            "rows": self._num_rows,
+            "columns": {name: column.described() for name, column in self._columns.items()},
+        }
+        (self._unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2))
+        if self._path.exists():
+            # A folder cannot be renamed onto another, so that the old one steps aside first.
+            aside = self._unfinished.with_suffix(".replaced")
+            self._path.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        self._unfinished.rename(self._path)
+
+
+class _Column:
+    """One column's file, and with ragged rows one of their offsets."""
+
+    def __init__(self, folder: Path, name: str, values: "np.ndarray | Ragged") -> None:
+        self.ragged = isinstance(values, Ragged)
+        first = values.values if isinstance(values, Ragged) else values
+        self.dtype = np.asarray(first).dtype
+        self.shape = np.asarray(first).shape[1:]
+        if self.dtype.kind not in "biuf":
+            raise ValueError(f"Column {name!r} must be numbers. Received dtype {self.dtype}.")
+        self._name = name
+        self._values = _CountedFile(folder / f"{name}.bin")
+        self._offsets = _CountedFile(folder / f"{name}.offsets.bin") if self.ragged else None
+        self._end = 0
+        if self._offsets:
+            self._offsets.write(np.zeros(1, np.int64))
+
+    def append(self, values: "np.ndarray | Ragged") -> None:
+        if isinstance(values, Ragged) != self.ragged:
+            raise ValueError(f"Column {self._name!r} must be ragged in every chunk or in none.")
+        array = np.asarray(values.values if isinstance(values, Ragged) else values)
+        if array.dtype != self.dtype or array.shape[1:] != self.shape:
+            raise ValueError(
+                f"Column {self._name!r} has entries of {self.dtype}{list(self.shape)}. "
+                f"Received: {array.dtype}{list(array.shape[1:])}"
+            )
+        self._values.write(array)
+        if isinstance(values, Ragged) and self._offsets:
+            self._offsets.write(np.asarray(values.offsets[1:], np.int64) + self._end)
+            self._end += len(array)
+
+    def close(self) -> None:
+        self._values.close()
+        if self._offsets:
+            self._offsets.close()
+
+    def described(self) -> dict[str, Any]:
+        files = [file.described() for file in (self._values, self._offsets) if file]
+        return {
+            "dtype": self.dtype.str,
+            "shape": list(self.shape),
+            "ragged": self.ragged,
+            "files": files,
+        }
+
+
+class _CountedFile:
+    """A file with its size and checksum, kept while it is written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Not buffered: chunks are large, and a full disk must be told by write, not by close.
+        self._file = path.open("wb", buffering=0)
+        self._size = 0
+        self._crc = 0
+
+    def write(self, array: np.ndarray) -> None:
+        data = np.ascontiguousarray(array).view(np.uint8).data
+        rest = data
+        while rest:
+            rest = rest[self._file.write(rest) :]
+        self._size += data.nbytes
+        self._crc = zlib.crc32(data, self._crc)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def described(self) -> dict[str, Any]:
+        return {"name": self._path.name, "bytes": self._size, "crc32": self._crc}
+
+
+class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_named(path))
+    """Say where the disk is full, and what to do."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            place = next(p for p in self._path.parents if p.exists())
+            free = shutil.disk_usage(place).free / 2**20
+            raise OSError(
+                errno.ENOSPC,
+                f"The disk is full: {free:,.0f} MiB are free in {place}, where the store "
+                f"{self._path.name!r} was being written. What was written is removed. Make room, "
+                "or choose another place: set the environment variable KERAS_FINETUNE_CACHE to a "
+                "folder on a larger disk.",
+            ) from error
+
+
+def _rows_in(values: "np.ndarray | Ragged") -> int:
+    return len(values.offsets) - 1 if isinstance(values, Ragged) else len(values)
