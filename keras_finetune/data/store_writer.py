@@ -127,8 +127,6 @@ class _Column:
         self._values = _CountedFile(folder / f"{name}.bin")
         self._offsets = _CountedFile(folder / f"{name}.offsets.bin") if self.ragged else None
         self._end = 0
-        if self._offsets:
-            self._offsets.write(np.zeros(1, np.int64))
 
     def append(self, values: "np.ndarray | Ragged") -> None:
         if isinstance(values, Ragged) != self.ragged:
@@ -141,6 +139,8 @@ class _Column:
             )
         self._values.write(array)
         if isinstance(values, Ragged) and self._offsets:
+            if self._offsets.size == 0:
+                self._offsets.write(np.zeros(1, np.int64))
             self._offsets.write(np.asarray(values.offsets[1:], np.int64) + self._end)
             self._end += len(array)
 
@@ -166,7 +166,7 @@ class _CountedFile:
         self._path = path
         # Not buffered: chunks are large, and a full disk must be told by write, not by close.
         self._file = path.open("wb", buffering=0)
-        self._size = 0
+        self.size = 0
         self._crc = 0
 
     def write(self, array: np.ndarray) -> None:
@@ -174,14 +174,14 @@ class _CountedFile:
         rest = data
         while rest:
             rest = rest[self._file.write(rest) :]
-        self._size += data.nbytes
+        self.size += data.nbytes
         self._crc = zlib.crc32(data, self._crc)
 
     def close(self) -> None:
         self._file.close()
 
     def described(self) -> dict[str, Any]:
-        return {"name": self._path.name, "bytes": self._size, "crc32": self._crc}
+        return {"name": self._path.name, "bytes": self.size, "crc32": self._crc}
 
 
 class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_named(path))

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.data import Examples, Ragged, Store, Tokenizer, make_dataset, read
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
 from keras_finetune.tasks.encoding import check_texts, encoded_store
@@ -231,7 +231,9 @@ class TextClassification:
             encoded = self.tokenizer.encode_batch(
                 *(chunk[name] for name in self.text), max_length=self.max_length
             )
-            columns = encoded.columns()
+            columns: dict[str, Any] = {"token_ids": Ragged(encoded.token_ids, encoded.offsets)}
+            if encoded.segment_ids is not None:
+                columns["segment_ids"] = Ragged(encoded.segment_ids, encoded.offsets)
             if labelled:
                 to_numbers = multi_hot if self.multi_label else class_numbers
                 columns["label"] = to_numbers(
