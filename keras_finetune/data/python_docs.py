@@ -1,0 +1,225 @@
+"""A TFDS data set that is made offline: the documentation inside the installed packages."""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import platform
+import re
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from keras_finetune.data.docstrings import Docstring, package_docstrings, package_folder
+
+LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
+SPLITS = ("train", "validation", "test")
+MAX_PASSAGES = 4_000  # a class
+_MIN_CHARS, _MAX_CHARS = 40, 800
+_MIN_WORDS = 7
+_MIN_LM_CHARS = 100
+
+_NAME = (
+    r"(?:tensorflow[ _.]datasets|tensorflow|keras|numpy|tfds|python"
+    r"|(?<![a-z])(?:tf|np)(?![a-z]))"
+)
+_NAMES = re.compile(rf"{_NAME}(?:\.{_NAME})*", re.IGNORECASE)
+
+Row = dict[str, str]
+
+
+def split_of(module: str) -> str:
+    """Return the split of everything that a module holds: train, validation or test.
+
+    It depends on the name alone (SHA-256; 80, 10 and 10 per cent), so it is the same in each
+    configuration and with each version of the packages.
+
+    Example:
+        >>> split_of("numpy.linalg._linalg") == split_of("numpy.linalg._linalg")
+        True
+    """
+    share = int.from_bytes(hashlib.sha256(module.encode()).digest()[:4], "big") % 10
+    return "train" if share < 8 else SPLITS[share - 7]
+
+
+def mask_names(text: str) -> str:
+    """Replace the names of the packages, and their aliases, with ``PACKAGE``.
+
+    Example:
+        >>> mask_names("Like `np.mean`, but see tf.keras.ops and TensorFlow Datasets.")
+        'Like `PACKAGE.mean`, but see PACKAGE.ops and PACKAGE.'
+    """
+    return _NAMES.sub("PACKAGE", text)
+
+
+def passages(docstring: str) -> Iterator[str]:
+    r"""Cut a docstring into its paragraphs of prose, one line each, names masked.
+
+    Code is left out, and so are the underlines of headings, and what is shorter than 40 or longer
+    than 800 characters.
+
+    Example:
+        >>> text = "Sum the values of an array along one\n   axis or over all axes.\n\n>>> f(1)"
+        >>> list(passages(text))
+        ['Sum the values of an array along one axis or over all axes.']
+    """
+    without_code = re.sub(r"```.*?(```|\Z)", "\n\n", docstring, flags=re.DOTALL)
+    for paragraph in re.split(r"\n\s*\n", without_code):
+        text = " ".join(re.sub(r"([-=~*^])\1{2,}", " ", paragraph).split())
+        text = mask_names(text)
+        if ">>>" in text or not _MIN_CHARS <= len(text) <= _MAX_CHARS:
+            continue
+        letters = sum(char.isalpha() or char == " " for char in text)
+        words = re.findall(r"(?<!\S)[(`\"']*[A-Za-z]{2,}[`\"').,:;]*(?!\S)", text)
+        if len(words) >= _MIN_WORDS and letters >= 0.8 * len(text):
+            yield text
+
+
+def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
+    """Make the rows of ``classification``: which package does this passage document?
+
+    A passage that several packages have, or modules of several splits, is left out, so that each
+    has one answer and no test passage was seen in training. Of a package with many passages those
+    whose hash comes first are kept.
+
+    Args:
+        docstrings: The documentation, in a fixed order.
+
+    Yields:
+        Rows with ``text``, ``label`` and ``module``, sorted by package, then by hash.
+    """
+    homes: dict[str, list[Docstring]] = defaultdict(list)
+    for docstring in docstrings:
+        for text in passages(docstring.text):
+            homes[text].append(docstring)
+    kept: dict[str, list[Row]] = defaultdict(list)
+    for text, found in homes.items():
+        if len({(home.package, split_of(home.module)) for home in found}) == 1:
+            row = {"text": text, "label": found[0].package, "module": found[0].module}
+            kept[found[0].package].append(row)
+    for package in sorted(kept):
+        yield from sorted(kept[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
+
+
+def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
+    """Make the rows of ``language_modeling``: whole docstrings, as they are written.
+
+    Each text is there once; one that modules of several splits have is left out.
+
+    Args:
+        docstrings: The documentation, in a fixed order.
+
+    Yields:
+        Rows with ``text`` and ``module``.
+    """
+    homes: dict[str, list[str]] = defaultdict(list)
+    for docstring in docstrings:
+        if len(docstring.text) >= _MIN_LM_CHARS:
+            homes[docstring.text].append(docstring.module)
+    for text, modules in homes.items():
+        if len({split_of(module) for module in modules}) == 1:
+            yield {"text": text, "module": modules[0]}
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _installed_version(package: str) -> str:
+    if package == "python":
+        return platform.python_version()
+    for distribution in (package, f"{package}-cpu", f"{package}-intel"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "unknown"
+
+
+def _data_version() -> str:
+    """Return ``1.0.N``: N stands for the versions of the packages that the text is from."""
+    installed = " ".join(f"{package}={_installed_version(package)}" for package in LABELS)
+    return f"1.0.{zlib.crc32(installed.encode())}"
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Config(tfds.core.BuilderConfig):
+    """An application: which columns it has, and how its rows are made of docstrings."""
+
+    features: Callable[[], tfds.features.FeaturesDict]
+    make_rows: Callable[[Iterable[Docstring]], Iterator[Row]]
+
+
+def _classification_features() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {
+            "text": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=LABELS),
+            "module": tfds.features.Text(),
+        }
+    )
+
+
+def _language_modeling_features() -> tfds.features.FeaturesDict:
+    return tfds.features.FeaturesDict(
+        {"text": tfds.features.Text(), "module": tfds.features.Text()}
+    )
+
+
+class PythonDocs(tfds.core.GeneratorBasedBuilder):
+    """The documentation of the installed tensorflow, keras, numpy, TFDS and standard library.
+
+    It needs no network: the text is that of the docstrings in the files of the packages. Splits
+    are made by module. The version is ``1.0.N``, where N stands for the installed versions: after
+    an upgrade the data are prepared anew, beside the old ones.
+
+    ``classification``: which package does this passage document? Passages are paragraphs of 40 to
+    800 characters; the names of the packages in them are masked with ``PACKAGE``.
+
+    ``language_modeling``: the plain text of whole docstrings.
+
+    Example:
+        >>> sorted(PythonDocs.builder_configs)
+        ['classification', 'language_modeling']
+    """
+
+    VERSION = tfds.core.Version(_data_version())
+    RELEASE_NOTES: dict[str, str] = {}  # noqa: RUF012  a name of TFDS
+    BUILDER_CONFIGS = [  # noqa: RUF012
+        _Config(
+            name="classification",
+            description="Which package does this passage document?",
+            features=_classification_features,
+            make_rows=classification_rows,
+        ),
+        _Config(
+            name="language_modeling",
+            description="The plain text of whole docstrings.",
+            features=_language_modeling_features,
+            make_rows=language_modeling_rows,
+        ),
+    ]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Documentation of installed Python packages, split by module.",
+            features=self.builder_config.features(),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, Row]]]:
+        docstrings = (
+            docstring
+            for package in LABELS
+            for docstring in package_docstrings(package, package_folder(package))
+        )
+        rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
+        for row in self.builder_config.make_rows(docstrings):
+            rows[split_of(row["module"])].append(row)
+        return {split: self._generate_examples(rows[split]) for split in SPLITS}
+
+    def _generate_examples(self, rows: list[Row]) -> Iterator[tuple[str, Row]]:
+        for row in rows:
+            yield _digest(row["text"]), row
