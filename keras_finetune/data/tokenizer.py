@@ -19,7 +19,7 @@ from keras_finetune.data.tokenizer_training import train_tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Texts encoded at a time: the library's encodings are many times larger than their ids.
-_BATCH = 8_192
+_BATCH = 4_096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Tokenizer:
         """Learn a vocabulary from texts.
 
         Args:
-            texts: The texts; they are streamed, once.
+            texts: The texts, streamed; ``"wordpiece"`` goes through them twice and therefore
+                holds those of a one-time iterator.
             vocab_size: Size of the vocabulary, special tokens included; fewer where the texts do
                 not give as many.
             kind: ``"bpe"``, byte pairs as GPT-2 has them: every text can be encoded, and decoded

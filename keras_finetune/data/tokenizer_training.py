@@ -1,5 +1,6 @@
 """Train a tokenizer on one's own text."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -55,7 +56,12 @@ def train_tokenizer(
         tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
         tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
         tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(**options)
+        if iter(texts) is texts:
+            texts = list(texts)
+        pieces = _single_pieces(texts, tokenizer)
+        trainer = trainers.WordPieceTrainer(
+            **{**options, "special_tokens": [*special_tokens, *pieces]}
+        )
     else:
         tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=unk))
         tokenizer.normalizer = normalizers.BertNormalizer(
@@ -66,8 +72,40 @@ def train_tokenizer(
         tokenizer.decoder = decoders.Fuse()
         trainer = trainers.WordLevelTrainer(**options)
     tokenizer.train_from_iterator(_batches(texts, progress), trainer)
+    if kind == "wordpiece":
+        tokenizer = _with_special_tokens(tokenizer, special_tokens)
     if "[CLS]" in special_tokens and "[SEP]" in special_tokens:
         tokenizer.post_processor = bert_template(tokenizer)
+    return tokenizer
+
+
+def _single_pieces(texts: Iterable[str], tokenizer: tokenizers.Tokenizer) -> list[str]:
+    """Return ``##c`` for each character that can go on a word, sorted.
+
+    The trainer numbers these in the order of a randomly seeded hash map and breaks ties by number,
+    so that two runs would differ. Given as special tokens they have their numbers beforehand.
+    """
+    characters: set[str] = set()
+    for row, text in enumerate(texts):
+        check_text(text, row)
+        characters.update(text)
+    found = set()
+    for character in characters:
+        text = tokenizer.normalizer.normalize_str("a" + character)
+        words = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+        if len(words) == 1:
+            found.update(words[0][0][1:])
+    return [f"##{character}" for character in sorted(found)]
+
+
+def _with_special_tokens(
+    trained: tokenizers.Tokenizer, special_tokens: Sequence[str]
+) -> tokenizers.Tokenizer:
+    """Return the tokenizer with these special tokens only, and not those of the training."""
+    state = json.loads(trained.to_str())
+    state["added_tokens"] = []
+    tokenizer = tokenizers.Tokenizer.from_str(json.dumps(state))
+    tokenizer.add_special_tokens(list(special_tokens))
     return tokenizer
 
 
