@@ -6,13 +6,14 @@ RUN = $(VENV)/bin/python
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-backends check docs bench clean
+.PHONY: help install quickstart test test-backends check docs bench
 
 help:
 	@echo "make quickstart  install, then pretrain, fine-tune and compare on the offline corpus"
 	@echo "make test        install, then run all tests"
 	@echo "make test-backends  the tests that hold on TensorFlow, JAX and PyTorch, on all three"
 	@echo "make check       ruff and mypy"
+	@echo "make docs        run every code block of the README and the docs"
 	@echo "make bench       the benchmarks of the data part"
 
 install: $(VENV)/.installed
@@ -24,7 +25,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes and about 4 GB the first time."
 	@$(RUN) -m pip install --quiet --upgrade "pip>=24" && \
-		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[all]" || \
+		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[examples,jax,plots,test,torch]" || \
 		{ echo "The installation failed: pip's message above says where. Run make install again."; exit 1; }
 	@touch $@
 
@@ -32,12 +33,25 @@ quickstart: install
 	@$(RUN) examples/quickstart.py || \
 		{ echo "The quick start failed: the message above says why. Run make quickstart again."; exit 1; }
 
+# The first run is on TensorFlow and holds every test; the others hold those of the model, tuning
+# and metric code on the other backends.
 test: install
-	$(RUN) -m pytest
-	$(RUN) -m pytest --doctest-modules keras_finetune
-	$(MAKE) --no-print-directory test-backends
+	$(RUN) -m pytest -n 2
+	$(MAKE) --no-print-directory test-jax test-torch
 
 test-backends: install
-	KERAS_BACKEND=tensorflow $(RUN) -m pytest -m backends
-	KERAS_BACKEND=jax $(RUN) -m pytest -m backends
-	KERAS_BACKEND=torch $(RUN) -m pytest -m backends
+	$(MAKE) --no-print-directory test-tensorflow test-jax test-torch
+
+test-%: install
+	KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends
+
+check: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+docs: install
+	$(RUN) -m pytest tests/test_documentation.py
+
+bench: install
+	$(RUN) benchmarks/data.py

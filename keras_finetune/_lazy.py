@@ -4,6 +4,7 @@ TensorFlow takes seconds to import, so that ``import keras_finetune`` must not i
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,6 +28,9 @@ def attach(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if not names[name]:
             return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        value = getattr(importlib.import_module(f"{package}.{names[name]}"), name)
+        # A submodule of the same name would otherwise stand here from now on.
+        setattr(sys.modules[package], name, value)
+        return value
 
     return get, lambda: sorted(names), sorted(names)

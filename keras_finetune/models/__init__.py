@@ -10,7 +10,6 @@ from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.encoder_decoder import encoder_decoder
 from keras_finetune.models.feed_forward import FeedForward
 from keras_finetune.models.language_model import language_model
-from keras_finetune.models.load_model import load_model
 from keras_finetune.models.lstm_encoder import lstm_encoder
 from keras_finetune.models.masked_language_model import masked_language_model
 from keras_finetune.models.pooling import MaskedPooling
@@ -35,7 +34,6 @@ __all__ = [
     "cnn_encoder",
     "encoder_decoder",
     "language_model",
-    "load_model",
     "lstm_encoder",
     "masked_language_model",
     "text_classifier",

@@ -1,5 +1,4 @@
 """Multi-head attention with grouped keys and values, over one sequence or from one to another."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from collections.abc import Mapping
 from typing import Any

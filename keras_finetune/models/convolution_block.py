@@ -1,5 +1,4 @@
 """Parallel convolutions of several widths over one sequence."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,5 +1,4 @@
 """The feed-forward half of a transformer block."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from typing import Any
 

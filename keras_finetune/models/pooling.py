@@ -1,5 +1,4 @@
 """One vector for a whole sequence, with no part of it from padding."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from typing import Any
 

@@ -1,5 +1,4 @@
 """Learned absolute positions."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from typing import Any
 

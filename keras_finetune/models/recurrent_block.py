@@ -1,5 +1,4 @@
 """An LSTM over right-padded sequences, in one direction or both."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from typing import Any
 

@@ -1,5 +1,4 @@
 """The one transformer block: BERT's, GPT-2's, Llama's and BART's by its parameters."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from collections.abc import Mapping
 from typing import Any

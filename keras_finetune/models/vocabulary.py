@@ -1,5 +1,4 @@
 """From features to scores of the vocabulary: at chosen positions, tied or not, with a bias."""
-# ruff: noqa: D102  (build, call, compute_output_shape, get_config: as Keras defines them)
 
 from typing import Any
 

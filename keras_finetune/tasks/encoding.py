@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ def encoded_store(
     options: Mapping[str, Any],
     encode: Callable[[dict[str, list[Any]], int], Encoded],
     *,
+    total: int | None = None,
     directory: Path | None = None,
 ) -> Store:
     """Open the store of these examples, or build it.
@@ -26,6 +27,7 @@ def encoded_store(
         tokenizer: What encodes it.
         options: All else that changes the result; must start with the task's `"kind"`.
         encode: From a chunk of rows and the number of its first row to columns of the store.
+        total: int, rows that come out, for the progress bar; None if not known.
         directory: Where the store goes; the cache directory if None.
 
     Returns:
@@ -51,21 +53,4 @@ def encoded_store(
             first_row += len(next(iter(chunk.values())))
 
     path = (directory or cache_dir()) / f"{options['kind']}-{key[:20]}"
-    return build_store(path, key, chunks, description="Encoding", total=len(examples))
-
-
-def check_texts(values: Sequence[Any], column: str, first_row: int) -> None:
-    """Refuse text that is missing or no text, by its row.
-
-    Example:
-        >>> check_texts(["fine", None], "text", first_row=10)
-        Traceback (most recent call last):
-        ...
-        ValueError: Column 'text' has None in row 11, where text is expected. Leave such rows ...
-    """
-    for row, value in enumerate(values):
-        if not isinstance(value, str):
-            raise ValueError(
-                f"Column {column!r} has {value!r} in row {first_row + row}, where text is "
-                "expected. Leave such rows out, or put an empty string there."
-            )
+    return build_store(path, key, chunks, description="Encoding", total=total)

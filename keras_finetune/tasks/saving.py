@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_finetune.data import Tokenizer
-from keras_finetune.models import load_model
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.language_modeling import LanguageModeling
 from keras_finetune.tasks.masked_language_modeling import MaskedLanguageModeling
@@ -68,4 +67,6 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
     if name not in TASKS:
         raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")
     tokenizer = Tokenizer.load(directory / "tokenizer.json")
-    return TASKS[name](tokenizer=tokenizer, **config), load_model(directory / "model.keras")
+    return TASKS[name](tokenizer=tokenizer, **config), keras.saving.load_model(
+        directory / "model.keras"
+    )

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer
-from keras_finetune.tasks.encoding import check_texts, encoded_store
+from keras_finetune.data.text_checks import check_texts
+from keras_finetune.tasks.encoding import encoded_store
 
 
 def blocks_store(examples: Examples, tokenizer: Tokenizer, column: str, length: int) -> Store:
@@ -34,7 +35,7 @@ def blocks_store(examples: Examples, tokenizer: Tokenizer, column: str, length: 
         nonlocal rest
         if first_row == 0:
             rest = np.array([], np.int32)
-        check_texts(chunk[column], column, first_row)
+        check_texts(chunk[column], first_row, f"text in column {column!r}")
         encoded = tokenizer.encode_batch(chunk[column], special_tokens=False)
         rows = np.split(encoded.token_ids, encoded.offsets[1:-1])
         joined = np.concatenate([rest, *(part for row in rows for part in (row, end))])

@@ -10,9 +10,10 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Ragged, Store, Tokenizer, make_dataset, read
+from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
-from keras_finetune.tasks.encoding import check_texts, encoded_store
+from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone
 from keras_finetune.tasks.labels import class_numbers, multi_hot
 
@@ -227,7 +228,7 @@ class TextClassification:
 
         def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
             for name in self.text:
-                check_texts(chunk[name], name, first_row)
+                check_texts(chunk[name], first_row, f"text in column {name!r}")
             encoded = self.tokenizer.encode_batch(
                 *(chunk[name] for name in self.text), max_length=self.max_length
             )
@@ -241,7 +242,10 @@ class TextClassification:
                 )
             return columns
 
-        return encoded_store(examples, self.tokenizer, options, encode, directory=directory)
+        total = len(examples)
+        return encoded_store(
+            examples, self.tokenizer, options, encode, total=total, directory=directory
+        )
 
     def _pipeline(
         self,
@@ -272,10 +276,15 @@ class TextClassification:
 
     def _outputs(self, model: keras.Model, store: Store, batch_size: int) -> np.ndarray:
         """Probabilities of the rows of a store, in order."""
-        outputs = model.predict(self._pipeline(store, batch_size), verbose=0)
-        logits = keras.ops.convert_to_tensor(outputs)
-        activation = getattr(model.layers[-1], "activation", None)
-        if activation in (keras.activations.softmax, keras.activations.sigmoid):
-            return np.asarray(outputs)
-        convert = keras.ops.sigmoid if self.multi_label else keras.ops.softmax
-        return keras.ops.convert_to_numpy(convert(logits))
+        # Batches of similar length pad little; the plan says where each row belongs.
+        dataset = self._pipeline(store, batch_size, shuffle=True)
+        order = np.concatenate([batch.rows for batch in dataset.plan(0)])
+        outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
+        outputs[order] = model.predict(dataset, verbose=0)
+        if getattr(model.layers[-1], "activation", None) in (
+            keras.activations.softmax,
+            keras.activations.sigmoid,
+        ):
+            return outputs
+        to_probabilities = keras.ops.sigmoid if self.multi_label else keras.ops.softmax
+        return keras.ops.convert_to_numpy(to_probabilities(outputs))

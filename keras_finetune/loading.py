@@ -1,16 +1,22 @@
-"""Loading a saved model in a process that has not built one."""
+"""Loading saved models in a process that has built none."""
 
 import os
 from typing import Any
 
 import keras
 
+# Keras finds a layer, metric or optimizer in a file once the module that defines it is imported.
+import keras_finetune.evaluation.f1_score
+import keras_finetune.models
+import keras_finetune.tuning.grouped_optimizer
+import keras_finetune.tuning.schedules  # noqa: F401
+
 
 def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model:
     """Load a `.keras` file whose model has layers of this library.
 
-    The same as `keras.saving.load_model`, which finds the layers once `keras_finetune.models` has
-    been imported; calling this function has done that.
+    The same as `keras.saving.load_model`, which finds what this library defines once that has been
+    imported; calling this function has done that.
 
     Args:
         path: The file.
