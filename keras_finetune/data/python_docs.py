@@ -17,7 +17,8 @@ from keras_finetune.data.docstrings import Docstring, package_docstrings, packag
 LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
 SPLITS = ("train", "validation", "test")
 MAX_PASSAGES = 4_000  # a class
-_MIN_CHARS, _MAX_CHARS = 40, 800
+MIN_CHARS, MAX_CHARS = 40, 800  # a passage
+_FULL_CHARS = 400
 _MIN_WORDS = 7
 _MIN_LM_CHARS = 100
 
@@ -54,7 +55,7 @@ def mask_names(text: str) -> str:
     return _NAMES.sub("PACKAGE", text)
 
 
-def passages(docstring: str) -> Iterator[str]:
+def paragraphs(docstring: str) -> Iterator[str]:
     r"""Cut a docstring into its paragraphs of prose, one line each, names masked.
 
     Code is left out, and so are the underlines of headings, and what is shorter than 40 or longer
@@ -62,14 +63,14 @@ def passages(docstring: str) -> Iterator[str]:
 
     Example:
         >>> text = "Sum the values of an array along one\n   axis or over all axes.\n\n>>> f(1)"
-        >>> list(passages(text))
+        >>> list(paragraphs(text))
         ['Sum the values of an array along one axis or over all axes.']
     """
     without_code = re.sub(r"```.*?(```|\Z)", "\n\n", docstring, flags=re.DOTALL)
     for paragraph in re.split(r"\n\s*\n", without_code):
         text = " ".join(re.sub(r"([-=~*^])\1{2,}", " ", paragraph).split())
         text = mask_names(text)
-        if ">>>" in text or not _MIN_CHARS <= len(text) <= _MAX_CHARS:
+        if ">>>" in text or not MIN_CHARS <= len(text) <= MAX_CHARS:
             continue
         letters = sum(char.isalpha() or char == " " for char in text)
         words = re.findall(r"(?<!\S)[(`\"']*[A-Za-z]{2,}[`\"').,:;]*(?!\S)", text)
@@ -77,12 +78,33 @@ def passages(docstring: str) -> Iterator[str]:
             yield text
 
 
+def join_paragraphs(texts: Iterable[str]) -> Iterator[str]:
+    """Join neighbouring paragraphs to passages of 400 to 800 characters, where there are enough.
+
+    Example:
+        >>> [len(text) for text in join_paragraphs(["a" * 300, "b" * 300, "c" * 100])]
+        [601, 100]
+    """
+    passage = ""
+    for text in texts:
+        longer = f"{passage} {text}".lstrip()
+        if len(longer) > MAX_CHARS:
+            yield passage
+            longer = text
+        passage = longer
+        if len(passage) >= _FULL_CHARS:
+            yield passage
+            passage = ""
+    if passage:
+        yield passage
+
+
 def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     """Make the rows of ``classification``: which package does this passage document?
 
-    A passage that several packages have, or modules of several splits, is left out, so that each
-    has one answer and no test passage was seen in training. Of a package with many passages those
-    whose hash comes first are kept.
+    Each paragraph is used once. One that several packages have, or modules of several splits, is
+    left out, so that each has one answer and none of the test set was seen in training. Of a
+    package with many passages those whose hash comes first are kept.
 
     Args:
         docstrings: The documentation, in a fixed order.
@@ -90,23 +112,26 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     Yields:
         Rows with ``text``, ``label`` and ``module``, sorted by package, then by hash.
     """
-    homes: dict[str, list[Docstring]] = defaultdict(list)
-    for docstring in docstrings:
-        for text in passages(docstring.text):
-            homes[text].append(docstring)
-    kept: dict[str, list[Row]] = defaultdict(list)
-    for text, found in homes.items():
-        if len({(home.package, split_of(home.module)) for home in found}) == 1:
-            row = {"text": text, "label": found[0].package, "module": found[0].module}
-            kept[found[0].package].append(row)
-    for package in sorted(kept):
-        yield from sorted(kept[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
+    documents = [(docstring, list(paragraphs(docstring.text))) for docstring in docstrings]
+    unused = set(_with_one_home((text, home) for home, texts in documents for text in texts))
+    passages: list[tuple[str, Docstring]] = []
+    for docstring, texts in documents:
+        fresh = [text for text in dict.fromkeys(texts) if text in unused]
+        unused.difference_update(fresh)
+        passages += [(text, docstring) for text in join_paragraphs(fresh)]
+    rows: dict[str, list[Row]] = defaultdict(list)
+    # Once more: joined paragraphs may read like one that is whole elsewhere.
+    for text, home in _with_one_home(passages).items():
+        rows[home.package].append({"text": text, "label": home.package, "module": home.module})
+    for package in sorted(rows):
+        yield from sorted(rows[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
 
 
 def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     """Make the rows of ``language_modeling``: whole docstrings, as they are written.
 
-    Each text is there once; one that modules of several splits have is left out.
+    Each text is there once, whatever its white space; one that several packages, or modules
+    of several splits, have is left out.
 
     Args:
         docstrings: The documentation, in a fixed order.
@@ -114,13 +139,21 @@ def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     Yields:
         Rows with ``text`` and ``module``.
     """
-    homes: dict[str, list[str]] = defaultdict(list)
-    for docstring in docstrings:
-        if len(docstring.text) >= _MIN_LM_CHARS:
-            homes[docstring.text].append(docstring.module)
-    for text, modules in homes.items():
-        if len({split_of(module) for module in modules}) == 1:
-            yield {"text": text, "module": modules[0]}
+    long = (docstring for docstring in docstrings if len(docstring.text) >= _MIN_LM_CHARS)
+    texts = ((" ".join(docstring.text.split()), docstring) for docstring in long)
+    for home in _with_one_home(texts).values():
+        yield {"text": home.text, "module": home.module}
+
+
+def _with_one_home(found: Iterable[tuple[str, Docstring]]) -> dict[str, Docstring]:
+    """Map the texts that only one package and one split have to where each is first."""
+    homes: dict[str, Docstring] = {}
+    several: set[str] = set()
+    for text, home in found:
+        first = homes.setdefault(text, home)
+        if (first.package, split_of(first.module)) != (home.package, split_of(home.module)):
+            several.add(text)
+    return {text: home for text, home in homes.items() if text not in several}
 
 
 def _digest(text: str) -> str:
@@ -141,7 +174,7 @@ def _installed_version(package: str) -> str:
 def _data_version() -> str:
     """Return ``1.0.N``: N stands for the versions of the packages that the text is from."""
     installed = " ".join(f"{package}={_installed_version(package)}" for package in LABELS)
-    return f"1.0.{zlib.crc32(installed.encode())}"
+    return f"1.0.{zlib.crc32(installed.encode()) % 1_000_000}"
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -175,8 +208,8 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
     are made by module. The version is ``1.0.N``, where N stands for the installed versions: after
     an upgrade the data are prepared anew, beside the old ones.
 
-    ``classification``: which package does this passage document? Passages are paragraphs of 40 to
-    800 characters; the names of the packages in them are masked with ``PACKAGE``.
+    ``classification``: which package does this passage document? Passages are one or a
+    few paragraphs, 40 to 800 characters; the packages' names in them are masked: ``PACKAGE``.
 
     ``language_modeling``: the plain text of whole docstrings.
 
