@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Batch": "plan",
-        "EncodedBatch": "tokenizer",
+        "EncodedBatch": "encoded_batch",
         "Examples": "examples",
         "Plan": "plan",
         "Ragged": "store_writer",

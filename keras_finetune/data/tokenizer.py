@@ -1,53 +1,20 @@
 """Text to token ids and back."""
 
-import dataclasses
 import functools
 import hashlib
-import itertools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import tokenizers
 
+from keras_finetune.data.encoded_batch import EncodedBatch, encode_all
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.data.tokenizer_files import read_tokenizer, special_tokens
 from keras_finetune.data.tokenizer_training import train_tokenizer
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Texts encoded at a time: the library's encodings are many times larger than their ids.
-_BATCH = 4_096
-
-
-@dataclasses.dataclass(frozen=True)
-class EncodedBatch:
-    """Token ids of many texts, one after the other in flat arrays.
-
-    Attributes:
-        token_ids: All ids, int32, shape ``(offsets[-1],)``.
-        offsets: Where each text begins, and the end: int64, shape ``(texts + 1,)``.
-        segment_ids: For pairs, as the tokenizer numbers them (BERT's: 0 for the first text and 1
-            for the second; GPT-2's and RoBERTa's: 0), int32, shape as `token_ids`; else None.
-    """
-
-    token_ids: npt.NDArray[np.int32]
-    offsets: npt.NDArray[np.int64]
-    segment_ids: npt.NDArray[np.int32] | None = None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __getitem__(self, row: int) -> npt.NDArray[np.int32]:
-        row = range(len(self))[row]
-        return self.token_ids[self.offsets[row] : self.offsets[row + 1]]
-
-    @property
-    def lengths(self) -> npt.NDArray[np.int64]:
-        """The number of tokens of each text."""
-        return np.diff(self.offsets)
 
 
 class Tokenizer:
@@ -203,26 +170,7 @@ class Tokenizer:
             check_texts(pairs, first_row, "second text")
             inputs = list(zip(texts, pairs, strict=True))
         encoder = self._encoder(max_length, pairs is not None, special_tokens)
-        lengths = np.zeros(len(inputs) + 1, np.int64)
-        token_ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        segment_ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
-        for start in range(0, len(inputs), _BATCH):
-            batch = inputs[start : start + _BATCH]
-            try:
-                encodings = encoder.encode_batch_fast(batch, add_special_tokens=special_tokens)
-            except TypeError:
-                _refuse_surrogates(batch, first_row + start)
-                raise
-            rows = [encoding.ids for encoding in encodings]
-            lengths[start + 1 : start + 1 + len(rows)] = list(map(len, rows))
-            token_ids.append(_flat(rows))
-            if pairs is not None:
-                segment_ids.append(_flat([encoding.type_ids for encoding in encodings]))
-        return EncodedBatch(
-            np.concatenate(token_ids),
-            np.cumsum(lengths),
-            None if pairs is None else np.concatenate(segment_ids),
-        )
+        return encode_all(encoder, inputs, pairs is not None, special_tokens, first_row)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text of token ids."""
@@ -282,19 +230,3 @@ def _listed(texts: Any, name: str) -> list[Any]:
     if isinstance(texts, str):
         raise ValueError(f"{name} is one str; pass a list of texts, or use encode()")
     return texts if isinstance(texts, list) else list(texts)
-
-
-def _flat(rows: list[list[int]]) -> npt.NDArray[np.int32]:
-    return np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows)))
-
-
-def _refuse_surrogates(batch: list[Any], first_row: int) -> None:
-    for row, texts in enumerate(batch, first_row):
-        for text in (texts,) if isinstance(texts, str) else texts:
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"Row {row}: the text has half a character ({error.reason} at "
-                    f"{error.start}). Repair it: text.encode('utf-8', 'replace').decode()"
-                ) from None

@@ -64,13 +64,6 @@ def test_batches_of_arrays_generators_and_nothing(tokenizer) -> None:
     assert (len(empty), empty.token_ids.shape, empty.offsets.tolist()) == (0, (0,), [0])
 
 
-def test_rows_of_a_batch(tokenizer) -> None:
-    batch = tokenizer.encode_batch(TEXTS)
-    assert batch[-1].tolist() == tokenizer.encode(TEXTS[-1])
-    with pytest.raises(IndexError):
-        batch[len(TEXTS)]
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
