@@ -1,0 +1,16 @@
+"""How good is it: reports, metrics, plots."""
+
+from keras_finetune._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "ClassScores": "classification",
+        "ClassificationReport": "classification",
+        "F1Score": "f1_score",
+        "classification_report": "classification",
+        "comparison_table": "comparison",
+        "plot_confusion_matrix": "plots",
+        "plot_history": "plots",
+    },
+)

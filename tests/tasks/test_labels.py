@@ -1,0 +1,40 @@
+import numpy as np
+import pytest
+
+from keras_finetune.tasks.labels import class_numbers, multi_hot
+
+
+def numbers(*values, labels=("ham", "spam")):
+    return class_numbers(values, labels, column="kind", first_row=100).tolist()
+
+
+def test_names_numbers_and_numbers_as_text():
+    assert numbers("ham", "spam", 0, 1, "1", np.int32(1), True) == [0, 1, 0, 1, 1, 1, 1]
+    assert numbers("7", "8", labels=("7", "8")) == [0, 1]  # A name that looks like a number.
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (2, r"label 2 in row 101, which is not one.*0='ham', 1='spam'"),
+        (-1, "label -1"),
+        ("spma", 'Did you mean "spam"'),
+        ("2", "label '2'"),
+        (None, "is missing"),
+        (float("nan"), "is missing"),
+        (1.0, "a float, but a label is a name or a whole number"),
+        (["ham"], "multi_label=True"),
+    ],
+)
+def test_refused(value, message):
+    with pytest.raises(ValueError, match=message):
+        numbers("ham", value)
+
+
+def test_multi_hot():
+    found = multi_hot([["b"], [], ["a", 2]], "abc", column="tags")
+    assert found.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+    with pytest.raises(ValueError, match="'z' in row 5"):
+        multi_hot([["a"], ["z"]], "abc", column="tags", first_row=4)
+    with pytest.raises(ValueError, match="expects a list of labels"):
+        multi_hot(["a"], "abc", column="tags")

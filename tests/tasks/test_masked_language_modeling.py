@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from keras_finetune import FineTuner, models
+from keras_finetune.data import Tokenizer, read
+from keras_finetune.tasks import MaskedLanguageModeling
+from keras_finetune.tasks.text_blocks import blocks_store
+
+pytestmark = pytest.mark.backends
+
+
+@pytest.fixture
+def task(tokenizer):
+    return MaskedLanguageModeling(tokenizer, max_length=20, mask_rate=0.2)
+
+
+def test_a_fifth_is_hidden_as_bert_does(task, reviews):
+    many = {"text": reviews["text"] * 40}
+    shown, hidden = [], []
+    store = blocks_store(read(many), task.tokenizer, task.text, task.max_length)
+    plain = {tuple(row) for row in store.column("token_ids").tolist()}
+    for x, y in task.dataset(many).as_numpy_iterator():
+        assert x["mask_positions"].shape[1] == 4
+        assert (np.diff(x["mask_positions"], axis=1) > 0).all()
+        shown += np.take_along_axis(x["token_ids"], x["mask_positions"], 1).ravel().tolist()
+        hidden += y.ravel().tolist()
+        restored = x["token_ids"].copy()
+        np.put_along_axis(restored, x["mask_positions"], y, axis=1)
+        assert {tuple(row) for row in restored} <= plain
+    shown, hidden = np.array(shown), np.array(hidden)
+    assert np.mean(shown == task.tokenizer.mask_id) == pytest.approx(0.8, abs=0.03)
+    assert np.mean(shown == hidden) == pytest.approx(0.1, abs=0.03)
+
+
+def test_hidden_anew_in_every_epoch_and_the_same_for_a_seed(task, reviews):
+    def positions(dataset):
+        return [x["mask_positions"].tolist() for x, _ in dataset.as_numpy_iterator()]
+
+    dataset = task.dataset(reviews, shuffle=False)
+    first, second = positions(dataset), positions(dataset)
+    assert first != second
+    assert positions(task.dataset(reviews, shuffle=False)) == first
+
+
+def test_learns(task, tokenizer, reviews):
+    backbone = models.transformer_encoder(
+        tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=32, max_length=20, dropout=0.0
+    )
+    tuner = FineTuner(task.build(backbone))
+    tuner.compile("adam", learning_rate=0.01)
+    tuner.fit(task.dataset(reviews), epochs=15, verbose=0)
+    assert tuner.history["loss"][-1] < tuner.history["loss"][0] - 1
+    assert set(task.evaluate(tuner.model, reviews)) == {"loss", "accuracy"}
+
+
+def test_needs_a_mask_token():
+    tokenizer = Tokenizer.train(
+        ["a film"] * 10, vocab_size=260, special_tokens=["[PAD]", "[UNK]"], progress=False
+    )
+    with pytest.raises(ValueError, match="no mask token"):
+        MaskedLanguageModeling(tokenizer)
+
+
+def test_mask_rate(tokenizer):
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        MaskedLanguageModeling(tokenizer, mask_rate=15)

@@ -1,0 +1,43 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from keras_finetune import tasks
+
+
+def test_round_trip_in_a_fresh_process(tokenizer, backbone, tmp_path):
+    task = tasks.TextClassification(["bad", "good"], tokenizer, max_length=32)
+    model = task.build(backbone)
+    tasks.save(task, model, tmp_path / "saved")
+    expected = task.predict(model, ["a moving film"])[0].probabilities
+    code = (
+        "import sys, json, keras_finetune as kft\n"
+        "task, model = kft.tasks.load(sys.argv[1])\n"
+        "print(json.dumps(task.predict(model, ['a moving film'])[0].probabilities))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "saved")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(result.stdout.splitlines()[-1]) == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
+    given = [
+        tasks.TextClassification(
+            ["a", "b"], tokenizer, max_length=9, text=("x", "y"), label="z", multi_label=True
+        ),
+        tasks.LanguageModeling(tokenizer, max_length=7, text="body"),
+        tasks.MaskedLanguageModeling(tokenizer, max_length=7, mask_rate=0.3),
+    ]
+    for number, task in enumerate(given):
+        tasks.save(task, backbone, tmp_path / str(number))
+        again, _ = tasks.load(tmp_path / str(number))
+        assert type(again) is type(task)
+        assert again.get_config() == task.get_config()
+        assert again.tokenizer.fingerprint == tokenizer.fingerprint
+
+
+def test_a_folder_that_is_no_task(tmp_path):
+    with pytest.raises(ValueError, match=r"lacks task\.json, tokenizer\.json, model\.keras"):
+        tasks.load(tmp_path)

@@ -1,0 +1,185 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune import FineTuner, models
+from keras_finetune.tasks import TextClassification
+
+pytestmark = pytest.mark.backends
+
+
+@pytest.fixture
+def task(tokenizer):
+    return TextClassification(["bad", "good"], tokenizer, max_length=32)
+
+
+def test_learns_and_tells(task, backbone, reviews):
+    tuner = FineTuner(task.build(backbone))
+    tuner.compile("adam", learning_rate=0.01)
+    tuner.fit(task.dataset(reviews), epochs=6, verbose=0)
+    assert tuner.history["accuracy"][-1] > 0.9
+    assert tuner.history["macro_f1"][-1] > 0.9
+    report = task.evaluate(tuner.model, reviews)
+    assert report.accuracy == 1.0
+    good, bad = task.predict(tuner.model, ["a moving and funny film", "dull and far too long"])
+    assert (good.label, bad.label) == ("good", "bad")
+    assert good.labels == ("good",)
+    assert good.probability == good.probabilities["good"] > 0.5
+    assert sum(good.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_predictions_keep_the_order_of_texts(task, backbone, rng):
+    model = task.build(backbone)
+    words = ["film", "long", "best", "waste", "year"]
+    texts = [" ".join(rng.choice(words, rng.integers(1, 20))) for _ in range(90)]
+    together = [p.probabilities["good"] for p in task.predict(model, texts, batch_size=16)]
+    alone = [task.predict(model, [text])[0].probabilities["good"] for text in texts[:5]]
+    assert together[:5] == pytest.approx(alone, abs=1e-5)
+    backwards = [p.probabilities["good"] for p in task.predict(model, texts[::-1])]
+    assert backwards[::-1] == pytest.approx(together, abs=1e-5)
+    assert task.predict(model, []) == []
+
+
+def test_report_agrees_with_predictions(task, backbone, reviews):
+    model = task.build(backbone)
+    report = task.evaluate(model, reviews)
+    predicted = [p.label for p in task.predict(model, reviews["text"])]
+    expected = np.mean([a == b for a, b in zip(predicted, reviews["label"], strict=True)])
+    assert report.accuracy == pytest.approx(expected)
+
+
+def test_balanced_classes_weigh_the_rare_one(task, backbone, reviews):
+    rare = {
+        "text": reviews["text"],
+        "label": ["good"] + ["bad"] * (len(reviews["text"]) - 1),
+    }
+    dataset = task.dataset(rare)
+    assert dataset.label_counts.tolist() == [47, 1]
+    tuner = FineTuner(task.build(backbone))
+    tuner.fit(dataset, epochs=1, class_weight="balanced", verbose=0)
+
+
+def test_multi_label(tokenizer, backbone, reviews):
+    kinds = [["short"] if len(text) < 22 else ["long", "film"] for text in reviews["text"]]
+    kinds[0] = []
+    rows = {"text": reviews["text"], "tags": kinds}
+    task = TextClassification(
+        ["short", "long", "film"], tokenizer, max_length=32, label="tags", multi_label=True
+    )
+    tuner = FineTuner(task.build(backbone, pooling="max"))
+    tuner.compile("adam", learning_rate=0.02)
+    tuner.fit(task.dataset(rows), epochs=15, verbose=0)
+    report = task.evaluate(tuner.model, rows)
+    assert report.macro_f1 > 0.9
+    assert task.predict(tuner.model, ["nothing in it works at all"])[0].labels == ("long", "film")
+
+
+def test_pairs(tokenizer, reviews):
+    rows = {
+        "first": reviews["text"],
+        "second": [text.upper() for text in reviews["text"]],
+        "label": reviews["label"],
+    }
+    task = TextClassification(["bad", "good"], tokenizer, max_length=24, text=("first", "second"))
+    backbone = models.transformer_encoder(
+        tokenizer.vocab_size,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        max_length=24,
+        num_segments=2,
+        dropout=0.0,
+    )
+    model = task.build(backbone)
+    x, _ = next(iter(task.dataset(rows).as_numpy_iterator()))
+    assert set(x) == {"token_ids", "padding_mask", "segment_ids"}
+    assert set(np.unique(x["segment_ids"])) == {0, 1}
+    assert x["token_ids"].shape[1] <= 24
+    FineTuner(model).fit(task.dataset(rows), epochs=1, verbose=0)
+    assert len(task.predict(model, [("good", "bad"), ("bad", "good")])) == 2
+
+
+def test_pairs_without_segments_and_segments_without_pairs(tokenizer, reviews, backbone):
+    pairs = TextClassification(["bad", "good"], tokenizer, max_length=24, text=("text", "text_2"))
+    rows = {**reviews, "text_2": reviews["text"]}
+    model = pairs.build(backbone)
+    FineTuner(model).fit(pairs.dataset(rows), epochs=1, verbose=0)
+
+    single = TextClassification(["bad", "good"], tokenizer, max_length=24)
+    segmented = models.transformer_encoder(
+        tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=16, num_segments=2
+    )
+    model = single.build(segmented)
+    FineTuner(model).fit(single.dataset(reviews), epochs=1, verbose=0)
+    assert len(single.predict(model, ["a film"])) == 1
+
+
+def test_probabilities_from_the_model(task, backbone, reviews):
+    model = task.build(backbone, activation="softmax")
+    tuner = FineTuner(model)
+    tuner.fit(task.dataset(reviews), epochs=1, verbose=0)
+    assert sum(task.predict(model, ["a film"])[0].probabilities.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda rows: rows["text"].__setitem__(7, None), "Row 7.*'text' is None"),
+        (lambda rows: rows["text"].__setitem__(7, float("nan")), "Row 7.*'text' is nan"),
+        (lambda rows: rows["text"].__setitem__(7, 3.5), "Row 7.*3.5"),
+        (lambda rows: rows["label"].__setitem__(5, "goood"), 'row 5.*Did you mean "good"'),
+        (lambda rows: rows["label"].__setitem__(5, 2), "label 2 in row 5"),
+        (lambda rows: rows.update(label=[0.0] * 48), "a float"),
+        (lambda rows: rows.update(labels=rows.pop("label")), 'Columns: text, labels.*"labels"'),
+        (lambda rows: rows["text"].pop(), "differ in length"),
+        (lambda rows: rows.update(text=[], label=[]), "empty"),
+    ],
+)
+def test_bad_rows_are_refused_and_nothing_is_written(task, reviews, tmp_path, spoil, message):
+    spoil(reviews)
+    with pytest.raises(ValueError, match=message):
+        task.dataset(reviews)
+    cache = tmp_path / "cache"
+    assert not cache.exists() or not list(cache.iterdir())
+
+
+def test_one_class_only_and_classes_unseen_in_training(task, backbone, reviews):
+    tuner = FineTuner(task.build(backbone))
+    one = {"text": reviews["text"], "label": ["good"] * 48}
+    with pytest.raises(ValueError, match="Every training label is class 1"):
+        tuner.fit(task.dataset(one), verbose=0)
+    three = TextClassification(["bad", "good", "fair"], task.tokenizer, max_length=32)
+    tuner = FineTuner(three.build(backbone))
+    unseen = {"text": ["so so"], "label": ["fair"]}
+    with pytest.raises(ValueError, match=r"class\(es\) \[2\]"):
+        tuner.fit(three.dataset(reviews), validation_data=three.dataset(unseen), verbose=0)
+    with pytest.raises(ValueError, match="has 2 classes, but the model has 3 outputs"):
+        tuner.fit(task.dataset(reviews), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": ["only"]}, "at least two"),
+        ({"labels": ["a", "a"]}, "at least two different"),
+        ({"max_length": 1}, "max_length must be"),
+        ({"tokenizer": None}, "Tokenizer.train"),
+    ],
+)
+def test_task_refuses(tokenizer, arguments, message):
+    given = {"labels": ["a", "b"], "tokenizer": tokenizer, **arguments}
+    with pytest.raises(ValueError, match=message):
+        TextClassification(**given)
+
+
+def test_predict_refuses_one_string(task, backbone):
+    with pytest.raises(ValueError, match=r"put it in \[\.\.\.\]"):
+        task.predict(task.build(backbone), "a film")
+
+
+def test_shuffled_predictions_are_refused(task, backbone, reviews):
+    tuner = FineTuner(task.build(backbone))
+    with pytest.raises(ValueError, match="shuffle=False"):
+        tuner.predict(task.dataset(reviews))
+    outputs = tuner.predict(task.dataset(reviews, shuffle=False), verbose=0)
+    assert keras.ops.shape(outputs) == (48, 2)
