@@ -47,6 +47,8 @@ class TextClassification:
         label: Name of the label column: label names, class numbers, or with `multi_label` lists of
             them.
         multi_label: Whether a text may have several labels, or none.
+        segment_ids: Whether data sets say which of two texts a token is in; None until `build`,
+            which sees whether the backbone takes them.
 
     Example:
         >>> import keras_finetune as kft
@@ -69,6 +71,7 @@ class TextClassification:
         text: "str | tuple[str, str]" = "text",
         label: str = "label",
         multi_label: bool = False,
+        segment_ids: bool | None = None,
     ) -> None:
         self.labels = [str(name) for name in labels]
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2 - multi_label:
@@ -87,6 +90,7 @@ class TextClassification:
         self.text = (text,) if isinstance(text, str) else tuple(text)
         self.label = label
         self.multi_label = multi_label
+        self.segment_ids = segment_ids
 
     def build(
         self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
@@ -106,6 +110,7 @@ class TextClassification:
             ValueError: The backbone does not fit the tokenizer or `max_length`.
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
+        self.segment_ids = _takes_segment_ids(backbone)
         model = text_classifier(backbone, len(self.labels), **head_args)
         kind = keras.losses.BinaryCrossentropy
         accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
@@ -150,7 +155,15 @@ class TextClassification:
             ValueError: A column is missing, a text is no text, or a label is not one of the task's.
         """
         store = self._store(read(examples))
-        return self._pipeline(store, batch_size, shuffle, seed, tokens_per_batch)
+        segment_ids = len(self.text) == 2 if self.segment_ids is None else self.segment_ids
+        return self._pipeline(
+            store,
+            segment_ids,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            tokens_per_batch=tokens_per_batch,
+        )
 
     def predict(self, model: keras.Model, texts: Any, *, batch_size: int = 64) -> list[Prediction]:
         """Classify texts.
@@ -218,6 +231,7 @@ class TextClassification:
             "text": self.text[0] if len(self.text) == 1 else list(self.text),
             "label": self.label,
             "multi_label": self.multi_label,
+            "segment_ids": self.segment_ids,
         }
 
     def _store(
@@ -225,6 +239,7 @@ class TextClassification:
     ) -> Store:
         examples.check_columns([*self.text, self.label] if labelled else self.text)
         options = {"kind": "text_classification", "labelled": labelled, **self.get_config()}
+        del options["segment_ids"]  # They are in the store in any case.
 
         def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
             for name in self.text:
@@ -247,29 +262,15 @@ class TextClassification:
             examples, self.tokenizer, options, encode, total=total, directory=directory
         )
 
-    def _pipeline(
-        self,
-        store: Store,
-        batch_size: int,
-        shuffle: bool = False,
-        seed: int = 0,
-        tokens_per_batch: int | None = None,
-    ) -> Any:
-        inputs = ("token_ids", "padding_mask", "segment_ids")
-
+    def _pipeline(self, store: Store, segment_ids: bool, **plan_args: Any) -> Any:
         def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
-            x = {name: batch[name] for name in inputs if name in batch}
+            x = {name: batch[name] for name in ("token_ids", "padding_mask")}
+            if segment_ids:
+                x["segment_ids"] = batch.get("segment_ids", np.zeros_like(x["token_ids"]))
             return (x, batch["label"]) if "label" in batch else (x,)
 
-        dataset = make_dataset(
-            store,
-            features,
-            batch_size=batch_size,
-            tokens_per_batch=tokens_per_batch,
-            shuffle=shuffle,
-            seed=seed,
-            pad_values={"token_ids": self.tokenizer.pad_id or 0},
-        )
+        pad_values = {"token_ids": self.tokenizer.pad_id or 0}
+        dataset = make_dataset(store, features, pad_values=pad_values, **plan_args)
         if "label" in store.columns and not self.multi_label:
             dataset.label_counts = np.bincount(store.column("label"), minlength=len(self.labels))
         return dataset
@@ -277,7 +278,9 @@ class TextClassification:
     def _outputs(self, model: keras.Model, store: Store, batch_size: int) -> np.ndarray:
         """Probabilities of the rows of a store, in order."""
         # Batches of similar length pad little; the plan says where each row belongs.
-        dataset = self._pipeline(store, batch_size, shuffle=True)
+        dataset = self._pipeline(
+            store, _takes_segment_ids(model), batch_size=batch_size, shuffle=True
+        )
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
         outputs[order] = model.predict(dataset, verbose=0)
@@ -288,3 +291,7 @@ class TextClassification:
             return outputs
         to_probabilities = keras.ops.sigmoid if self.multi_label else keras.ops.softmax
         return keras.ops.convert_to_numpy(to_probabilities(outputs))
+
+
+def _takes_segment_ids(model: keras.Model) -> bool:
+    return isinstance(model.input, dict) and "segment_ids" in model.input

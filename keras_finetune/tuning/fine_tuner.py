@@ -264,6 +264,11 @@ class FineTuner:
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
         """Return the model's outputs, as `keras.Model.predict` does."""
+        if getattr(x, "shuffled", False):
+            raise ValueError(
+                "This data set is shuffled, so that predictions would not be in the order of its "
+                "rows. Use task.dataset(..., shuffle=False), or task.predict."
+            )
         return self.model.predict(x, **predict_args)
 
     def summary(self) -> None:

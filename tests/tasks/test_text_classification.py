@@ -132,7 +132,7 @@ def test_probabilities_from_the_model(task, backbone, reviews):
         (lambda rows: rows.update(label=[0.0] * 48), "a float"),
         (lambda rows: rows.update(labels=rows.pop("label")), 'Columns: text, labels.*"labels"'),
         (lambda rows: rows["text"].pop(), "differ in length"),
-        (lambda rows: rows.update(text=[], label=[]), "empty"),
+        (lambda rows: rows.update(text=[], label=[]), "no rows"),
     ],
 )
 def test_bad_rows_are_refused_and_nothing_is_written(task, reviews, tmp_path, spoil, message):
