@@ -23,7 +23,7 @@ _SKIPPED_FOLDERS = {
     "tests",
     "turtledemo",
 }
-_SKIPPED_MODULES = ("tensorflow.python.keras",)
+_SKIPPED_MODULES = ("tensorflow.python.keras.",)
 
 
 class Docstring(NamedTuple):
@@ -84,7 +84,7 @@ def package_docstrings(package: str, folder: Path) -> Iterator[Docstring]:
         inner = parts[:-1] if parts[-1] == "__init__" else parts
         # Modules of the standard library have no package in front: "json.decoder".
         module = ".".join(inner if package == "python" else (package, *inner))
-        if module.startswith(_SKIPPED_MODULES):
+        if f"{module}.".startswith(_SKIPPED_MODULES):
             continue
         try:
             found = list(source_docstrings(path.read_text("utf-8")))
