@@ -82,7 +82,9 @@ def tfds_examples(builder: Any, split: str) -> Examples:
         for column, feature in info.features.items()
         if isinstance(getattr(feature, "feature", feature), tfds.features.ClassLabel)
     }
-    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    # Autocaching would hold the whole set in memory.
+    config = tfds.ReadConfig(try_autocache=False)
+    dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
     rows = tf_data_examples(dataset)
     fingerprint = combine("tfds", info.full_name, split, str(info.dataset_size), str(num_rows))
     return Examples(

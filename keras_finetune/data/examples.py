@@ -101,8 +101,7 @@ class Examples:
         return self._num_rows
 
     def __bool__(self) -> bool:
-        # Without this, `if examples:` would read the whole stream to count it.
-        return True
+        return True  # else `if examples:` would read the whole stream to count it
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for chunk in self._factory():
@@ -151,8 +150,7 @@ class Examples:
     def select(self, rows: Any) -> "Examples":
         """Keep some rows, in the order they have here.
 
-        The rows are picked while the source streams, so that a selection of a large set is as
-        cheap as the set. The order is the source's: shuffling is the plan's work.
+        They are picked while the source streams, so that a large selection is cheap, too.
 
         Args:
             rows: Row numbers, each once, in any order; or one bool a row.
@@ -178,8 +176,7 @@ class Examples:
 
         def factory() -> Iterator[Chunk]:
             first, done = 0, 0  # number of the chunk's first row; how many rows were picked
-            chunks = self._factory() if wanted.size else iter(())
-            for chunk in chunks:
+            for chunk in self._factory() if wanted.size else ():
                 after = first + _num_rows(chunk)
                 stop = int(np.searchsorted(wanted, after))
                 if stop > done:
@@ -204,7 +201,7 @@ class Examples:
 
         def factory() -> Iterator[Chunk]:
             left = n
-            for chunk in self._factory() if n > 0 else iter(()):
+            for chunk in self._factory() if n > 0 else ():
                 yield {name: values[:left] for name, values in chunk.items()}
                 left -= _num_rows(chunk)
                 if left <= 0:

@@ -15,7 +15,7 @@ from typing import Any
 from keras_finetune.data.examples import Examples
 from keras_finetune.data.fingerprint import combine
 from keras_finetune.data.mail import mail_text
-from keras_finetune.data.rows import CHUNK_ROWS, dict_chunks, tuple_chunks
+from keras_finetune.data.rows import CHUNK_ROWS, all_keys, tuple_chunks
 from keras_finetune.suggest import did_you_mean
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -26,7 +26,7 @@ def read_file(path: str | Path) -> Examples:
     """Read a file of rows, or a folder with a folder of files a class.
 
     ===================  ======================================================================
-    ``.jsonl``           an object a line, all with the same keys
+    ``.jsonl``           an object a line; see `read_jsonl`
     ``.csv``, ``.tsv``   a header line, then a row a line; see `read_table`
     ``.txt``             a row a line that is not blank, column ``text``
     ``.parquet``         needs ``pip install pyarrow``
@@ -39,7 +39,7 @@ def read_file(path: str | Path) -> Examples:
     Raises:
         FileNotFoundError: There is no such file or folder.
         ValueError: The format is unknown, the file has no rows, or a row is malformed (the message
-            has ``file:line``; JSON lines are checked as they are read).
+            has ``file:line``).
     """
     path = Path(path)
     if not path.exists():
@@ -109,7 +109,12 @@ def read_table(
 
 
 def read_jsonl(path: str | Path) -> Examples:
-    """Read a file with a JSON object a line. The first object's keys are the columns."""
+    """Read a file with a JSON object a line.
+
+    The file is gone through once when it is opened: that finds malformed lines before any work is
+    done, counts the rows and collects the columns, which are the keys of all objects. A key that
+    an object lacks is None there.
+    """
     path = Path(path)
 
     def rows() -> Iterator[tuple[int, Any]]:
@@ -120,9 +125,12 @@ def read_jsonl(path: str | Path) -> Examples:
                 except ValueError as error:
                     raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
 
-    first: Any = next(rows(), (0, {}))[1]
-    columns = list(first) if isinstance(first, Mapping) else ["text"]
-    return _checked(lambda: dict_chunks(rows(), columns, f"{path}:"), columns, path)
+    columns, num_rows = all_keys(rows(), f"{path}:")
+
+    def factory() -> Iterator[dict[str, list[Any]]]:
+        return tuple_chunks(([row.get(name) for name in columns] for _, row in rows()), columns)
+
+    return _checked(factory, columns, path, num_rows)
 
 
 def read_lines(path: str | Path) -> Examples:

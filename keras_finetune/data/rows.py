@@ -7,15 +7,39 @@ from typing import Any
 CHUNK_ROWS = 1_000
 
 
-def dict_chunks(
-    rows: Iterable[tuple[int, Any]], columns: Sequence[str], place: str
-) -> Iterator[dict[str, list[Any]]]:
-    """Gather dict rows, every one of which must have the same keys.
+def all_keys(rows: Iterable[tuple[int, Any]], place: str) -> tuple[list[str], int]:
+    """Go through dict rows; return the keys of all, as they appear, and the number of rows.
 
     Args:
         rows: Pairs of a number (of the row, of the line) and the row.
-        columns: The keys that every row must have, and no others.
         place: What to put before the number in an error, for example ``"reviews.jsonl:"``.
+
+    Raises:
+        ValueError: A row is no mapping.
+    """
+    keys: dict[str, None] = {}
+    count = 0
+    for number, row in rows:
+        if not isinstance(row, Mapping):
+            raise ValueError(
+                f"{place}{number}: expected a mapping (JSON object) of column names to values, "
+                f"got {type(row).__name__} {row!r:.60}"
+            )
+        if row.keys() != keys.keys():
+            keys.update(dict.fromkeys(row))
+        count += 1
+    return list(keys), count
+
+
+def dict_chunks(
+    rows: Iterable[tuple[int, Any]], columns: Sequence[str], place: str
+) -> Iterator[dict[str, list[Any]]]:
+    """Gather dict rows that must all have the same keys.
+
+    Args:
+        rows: As for `all_keys`.
+        columns: The keys that every row must have, and no others.
+        place: As for `all_keys`.
 
     Raises:
         ValueError: A row is no mapping, or its keys are others.
@@ -24,12 +48,8 @@ def dict_chunks(
 
     def values() -> Iterator[tuple[Any, ...]]:
         for number, row in rows:
-            if not isinstance(row, Mapping):
-                raise ValueError(
-                    f"{place}{number}: expected a mapping (JSON object) of column names to "
-                    f"values, got {type(row).__name__} {row!r:.60}"
-                )
-            if row.keys() != expected:
+            if not isinstance(row, Mapping) or row.keys() != expected:
+                all_keys([(number, row)], place)
                 raise ValueError(f"{place}{number}: {_difference(row, columns)}")
             yield tuple(row[name] for name in columns)
 

@@ -9,7 +9,7 @@ from keras_finetune.data.catalogue import prepared_builder, tf_data_examples, tf
 from keras_finetune.data.examples import Chunk, Examples
 from keras_finetune.data.files import read_file
 from keras_finetune.data.fingerprint import hash_chunks
-from keras_finetune.data.rows import dict_chunks
+from keras_finetune.data.rows import all_keys, dict_chunks
 from keras_finetune.data.splits import Splits, split
 from keras_finetune.suggest import did_you_mean
 
@@ -50,8 +50,9 @@ def read(
               folder with a folder of text files a class (see `read_file`);
             - a folder, or a mapping, with a source a split: ``train.csv`` and ``test.csv``;
             - a mapping of column names to lists or arrays, or a pandas data frame;
-            - an iterable of dict rows, which is read into memory;
-            - a callable that returns a fresh iterable of dict rows, which is streamed;
+            - an iterable of dict rows, which is read into memory; a missing key is None;
+            - a callable that returns a fresh iterable of dict rows, all with the same keys, which
+              is streamed;
             - a `tf.data.Dataset` of dicts, unbatched, which is streamed;
             - an `Examples`.
 
@@ -209,12 +210,8 @@ def _in_memory(source: Iterable[Any]) -> Examples:
     rows = list(source)
     if not rows:
         raise ValueError("The source has no rows")
-    columns = _columns_of(rows[0])
-    held: Chunk = {name: [] for name in columns}
-    for chunk in dict_chunks(enumerate(rows), columns, "Row "):
-        for name in columns:
-            held[name] += chunk[name]
-    return Examples.from_columns(held)
+    columns, _ = all_keys(enumerate(rows), "Row ")
+    return Examples.from_columns({name: [row.get(name) for row in rows] for name in columns})
 
 
 def _from_rows(source: Callable[[], Iterable[Any]]) -> Examples:

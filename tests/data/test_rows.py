@@ -1,6 +1,6 @@
 import pytest
 
-from keras_finetune.data.rows import CHUNK_ROWS, dict_chunks, tuple_chunks
+from keras_finetune.data.rows import CHUNK_ROWS, all_keys, dict_chunks, tuple_chunks
 
 
 def test_dict_rows_become_chunks_of_columns() -> None:
@@ -25,3 +25,9 @@ def test_rows_that_differ_are_refused(row: object, message: str) -> None:
 
 def test_no_rows() -> None:
     assert list(tuple_chunks([], ["a"])) == []
+
+
+def test_all_keys_in_order_of_appearance() -> None:
+    assert all_keys(enumerate([{"b": 1}, {"a": 2, "b": 3}, {}]), "row ") == (["b", "a"], 3)
+    with pytest.raises(ValueError, match="row 1: expected a mapping"):
+        all_keys(enumerate([{"b": 1}, None]), "row ")

@@ -57,6 +57,12 @@ def test_a_generator_is_held() -> None:
     assert list(examples) == list(examples) == ROWS
 
 
+def test_keys_that_some_rows_lack() -> None:
+    assert list(read([{"a": 1}, {"b": 2}])) == [{"a": 1, "b": None}, {"a": None, "b": 2}]
+    with pytest.raises(ValueError, match="Row 1: this row has no a"):
+        list(read(lambda: [{"a": 1}, {"b": 2}]))
+
+
 def test_a_path_as_string_or_path(tmp_path: Path) -> None:
     path = csv_file(tmp_path / "mails.csv", 3)
     assert list(read(path)) == list(read(str(path)))
@@ -76,9 +82,11 @@ def test_columns_are_picked_and_renamed() -> None:
         ([], "no rows"),
         ({"text": [], "label": []}, "no rows"),
         (list, "no rows"),
-        (["a", "b"], "Row 0 is 'a'; expected a dict"),
-        ([{"text": "a"}, {"txt": "b"}], "Row 1: this row has no text"),
-        ([{}], "Row 0 is {}"),
+        (["a", "b"], "Row 0: expected a mapping"),
+        ([{"text": "a"}, "b"], "Row 1: expected a mapping .* got str 'b'"),
+        (lambda: ["a"], "Row 0 is 'a'; expected a dict"),
+        ([{}], "no column"),
+        (lambda: [{}], "Row 0 is {}"),
         (5, "got int"),
         (b"bytes", "got bytes"),
         ({"text": ["a"], "label": [1, 2]}, "differ in length"),
