@@ -84,8 +84,9 @@ def make_plan(
     Args:
         lengths: (rows,) int, tokens of each row.
         batch_size: int, rows in a batch, over all processes.
-        tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`;
-            a batch holds at least one row for each process.
+        tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`. A
+            batch holds at least one row for each process, even one wider than this. Without
+            `shuffle`, every batch has as many rows as there is room for at the greatest width.
         widths: (buckets,) ascending ints; `bucket_widths(lengths)` if None.
         shuffle: Whether rows and batches are in random order.
         seed: int >= 0.

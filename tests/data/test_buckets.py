@@ -29,6 +29,13 @@ def test_no_other_widths_pad_less(seed):
     assert padded(lengths, widths) == best
 
 
+def test_many_lengths_take_little_memory():
+    lengths = np.arange(1, 200_001)
+    widths = bucket_widths(lengths, 4, multiple=1)
+    assert widths[-1] == 200_000
+    assert padded(lengths, widths) <= 1.01 * padded(lengths, [50_000, 100_000, 150_000, 200_000])
+
+
 def test_max_length_is_the_last_width():
     assert bucket_widths(np.arange(1, 51), 3, max_length=50)[-1] == 50
 

@@ -78,6 +78,37 @@ def test_one_row_may_be_wider_than_the_budget():
     assert sorted(len(batch.rows) for batch in plan)[0] == 1
 
 
+def test_tokens_per_batch_in_order():
+    every = lengths()
+    plan = make_plan(every, tokens_per_batch=512, shuffle=False)
+    assert all(len(batch.rows) * batch.width <= 512 for batch in plan)
+    assert np.concatenate([batch.rows for batch in plan]).tolist() == list(range(1000))
+    narrowest = [min(w for w in (8, 16, 64) if w >= each) for each in (3, 9, 60)]
+    small = make_plan(np.array([3, 9, 60]), 1, shuffle=False, widths=np.array([8, 16, 64]))
+    assert [batch.width for batch in small] == narrowest
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_any_plan_holds_every_row_once_in_batches_that_fit(seed):
+    rng = np.random.default_rng(seed)
+    every = rng.integers(0, rng.integers(2, 300), rng.integers(1, 500))
+    budget = int(rng.integers(1, 2000)) if seed % 2 else None
+    arguments = {"batch_size": int(rng.integers(1, 70)), "tokens_per_batch": budget}
+    plan = make_plan(every, **arguments, seed=seed, epoch=seed)
+    assert sorted(np.concatenate([batch.rows for batch in plan]).tolist()) == list(
+        range(len(every))
+    )
+    sizes = {}
+    for step, (rows, width) in enumerate(plan):
+        assert every[rows].max() <= width
+        if step < len(plan) - 1:
+            assert sizes.setdefault(width, len(rows)) == len(rows)
+    # What each step computes differs in order only, from epoch to epoch.
+    again = make_plan(every, **arguments, seed=seed, epoch=seed + 1)
+    shapes = [sorted((len(b.rows), b.width) for b in one) for one in (plan, again)]
+    assert shapes[0] == shapes[1]
+
+
 def test_processes_share_every_batch():
     every = lengths(203)
     whole = make_plan(every, 32, seed=1)
