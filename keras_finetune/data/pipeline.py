@@ -38,17 +38,25 @@ def make_dataset(
 ) -> Any:
     """Make a `tf.data.Dataset` of a store's rows in batches of similar length.
 
-    The result has three attributes more than others have: `plan`, a function from the epoch's
-    number to its `Plan`; `epochs`, an `EpochCounter`; and `shuffled`. Every reading carries out the
-    next epoch, so that `model.fit` sees another order in each; `FineTuner` sets the number itself.
-    What `tf.data` derives from it (`map`, `take`, ...) reads the same rows, without the attributes.
+    Every reading carries out the next epoch, so that `model.fit` sees another order in each.
+    Keras on JAX and PyTorch may read a first batch to build a model, which counts as an epoch;
+    `FineTuner` therefore sets the number itself. The result has attributes of its own:
+
+    - `plan`: a function from the epoch's number to its `Plan`;
+    - `epochs`: an `EpochCounter`;
+    - `shuffled`: whether it was shuffled;
+    - `start_at(epoch, step=0)`: the data set of that epoch from that step on, in every reading.
+
+    What `tf.data` derives from it (`map`, `take`, ...) reads the same rows, without them.
 
     Args:
         store: Encoded rows.
         features: From the columns of a batch and a random generator to `(x, y)` or `(x, y,
             sample_weight)`. Columns are arrays (batch, ...), ragged ones padded to the batch's
-            width; `padding_mask`, (batch, width) bool, is True on real tokens. The generator's
-            state is a function of seed, epoch and step.
+            width, or to a multiple of 8 where they are longer; `padding_mask`, (batch, width)
+            bool, is True on real tokens. The generator's state is a function of seed, epoch and
+            step. What varies in size from batch to batch must differ between the narrowest batch
+            and the widest.
         ragged: The column whose lengths decide the buckets.
         batch_size: int, rows in a batch.
         tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`.
@@ -60,6 +68,9 @@ def make_dataset(
     Returns:
         A `tf.data.Dataset` that knows its number of batches.
 
+    Raises:
+        ValueError: The store has no rows or no such column, or a number is out of range.
+
     Example:
         >>> import tempfile
         >>> from keras_finetune.data import Ragged, build_store
@@ -69,8 +80,6 @@ def make_dataset(
         >>> [x.numpy().shape for (x,) in dataset]
         [(2, 8)]
     """
-    import tensorflow as tf
-
     lengths = store.lengths(ragged)
     widths = None
     if store.is_ragged(ragged):
@@ -90,24 +99,39 @@ def make_dataset(
             epoch=epoch,
         )
 
-    def batch_of(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        return features(_columns(store, rows, width, ragged, pad_values or {}), rng)
+    def batches(planned: Plan, epoch: int, first_step: int = 0) -> Iterator[tuple[Any, ...]]:
+        for step, (rows, width) in enumerate(planned, first_step):
+            columns = _columns(store, rows, width, ragged, pad_values or {})
+            yield features(columns, np.random.default_rng([seed, epoch, step]))
 
-    def batches() -> Iterator[tuple[Any, ...]]:
+    def next_epoch() -> Iterator[tuple[Any, ...]]:
         epoch = counter.next
         counter.next += 1
-        for step, (rows, width) in enumerate(plan(epoch)):
-            yield batch_of(rows, width, np.random.default_rng([seed, epoch, step]))
+        return batches(plan(epoch), epoch)
+
+    def start_at(epoch: int, step: int = 0) -> Any:
+        rest = plan(epoch).start_at(step)
+        dataset = _dataset(lambda: batches(rest, epoch, step), signature, rest.num_steps)
+        dataset.plan, dataset.epochs, dataset.shuffled = lambda _: rest, EpochCounter(), shuffle
+        return dataset
 
     first = plan(0)
-    signature = tf.nest.map_structure(
-        _any_size(tf), batch_of(*first[0], np.random.default_rng(seed))
-    )
+    extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
+    signature = _signature(*(next(batches(first.start_at(step), 0, step)) for step in extremes))
+    dataset = _dataset(next_epoch, signature, first.num_steps)
+    dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffle
+    dataset.start_at = start_at
+    return dataset
+
+
+def _dataset(
+    batches: Callable[[], Iterator[tuple[Any, ...]]], signature: Any, num_steps: int
+) -> Any:
+    import tensorflow as tf
+
     dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     dataset = dataset.prefetch(tf.data.AUTOTUNE)
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(first.num_steps))
-    dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffle
-    return dataset
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
 
 
 def _columns(
@@ -115,18 +139,22 @@ def _columns(
 ) -> dict[str, np.ndarray]:
     columns = {}
     for name in store.columns:
-        to_width = width if store.is_ragged(name) else None
+        # A column with rows longer than those that decide the width is not cut.
+        longest = int(store.lengths(name)[rows].max()) if store.is_ragged(name) else 0
+        to_width = width if longest <= width else -(-longest // 8) * 8
         columns[name] = store.gather(name, rows, to_width, pad_values.get(name, 0))
     columns["padding_mask"] = np.arange(width) < store.lengths(ragged)[rows][:, None]
     return columns
 
 
-def _any_size(tf: Any) -> Callable[[Any], Any]:
-    """From an array to its type with any number of rows, and any width if it has one."""
+def _signature(narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> Any:
+    """The type of every array: any number of rows, and any size where the two batches differ."""
+    import tensorflow as tf
 
-    def spec(array: Any) -> Any:
-        array = np.asarray(array)
-        shape = [None] * min(array.ndim, 2) + list(array.shape[2:])
-        return tf.TensorSpec(shape, array.dtype)
+    def spec(one: Any, other: Any) -> Any:
+        one, other = np.asarray(one), np.asarray(other)
+        sizes = zip(one.shape[1:], other.shape[1:], strict=True)
+        shape = [None, *(size if size == again else None for size, again in sizes)]
+        return tf.TensorSpec(shape[: one.ndim], one.dtype)
 
-    return spec
+    return tf.nest.map_structure(spec, narrow, wide)

@@ -1,8 +1,10 @@
 """Encoded examples on disk: flat arrays and row offsets, memory-mapped."""
 
+import glob
 import json
 import mmap
 import os
+import platform
 import re
 import shutil
 import sys
@@ -18,8 +20,10 @@ from keras_finetune.data.store_writer import FORMAT, MANIFEST, Ragged, StoreWrit
 from keras_finetune.suggest import did_you_mean
 
 # Mapped pages count as this process's memory until they are given back.
-_BYTES_UNTIL_RELEASE = 128 * 2**20
-_PAGE = mmap.PAGESIZE
+_BYTES_UNTIL_RELEASE = 256 * 2**20
+# Linux maps what is around the page that is read, too: up to as much, where files are cached so.
+_BYTES_PER_READ = 2 * 2**20
+_MANIFEST_KEYS = {"format", "key", "rows", "columns"}
 
 
 class Store:
@@ -27,7 +31,8 @@ class Store:
 
     Args:
         path: The folder.
-        verify: Whether to compare every file with its checksum.
+        verify: Whether to read every file once and compare it with its checksum, at some
+            gigabytes a second; sizes are always compared.
 
     Attributes:
         path: The folder.
@@ -51,7 +56,12 @@ class Store:
                 _check_file(self.path, file, verify)
         self._maps: dict[str, np.ndarray] = {}
         self._lengths: dict[str, np.ndarray] = {}
-        self._touched = 0
+        self._touched: dict[str, int] = {}
+        # All at once, so that a store that takes this one's place later is not mixed with it.
+        for name in self.columns:
+            self.column(name)
+            if self.is_ragged(name):
+                self._offsets(name)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -99,7 +109,7 @@ class Store:
         values = self.column(column)
         if not self.is_ragged(column):
             found = np.array(values[rows])
-            self._count_touched(len(rows) * max(_PAGE, found.nbytes // max(len(rows), 1)))
+            self._count_touched(f"{column}.bin", len(rows), found.nbytes)
             return found
         lengths = self.lengths(column)[rows]
         width = int(lengths.max(initial=0)) if width is None else width
@@ -112,7 +122,8 @@ class Store:
         else:
             found = np.empty((len(rows), width, *values.shape[1:]), values.dtype)
         found[~inside] = pad_value
-        self._count_touched(len(rows) * 2 * _PAGE + found.nbytes)
+        self._count_touched(f"{column}.offsets.bin", len(rows), 2 * starts.nbytes)
+        self._count_touched(f"{column}.bin", len(rows), found.nbytes)
         return found
 
     def _column(self, name: str) -> dict[str, Any]:
@@ -137,14 +148,15 @@ class Store:
                 self._maps[file] = flat.reshape(-1, *shape)
         return self._maps[file]
 
-    def _count_touched(self, count: int) -> None:
-        self._touched += count
-        if self._touched > _BYTES_UNTIL_RELEASE:
+    def _count_touched(self, file: str, reads: int, size: int) -> None:
+        touched = self._touched.get(file, 0) + reads * _BYTES_PER_READ + size
+        self._touched[file] = min(touched, self._maps[file].nbytes)
+        if sum(self._touched.values()) > _BYTES_UNTIL_RELEASE:
             self._release()
 
     def _release(self) -> None:
         """Give mapped pages back to the system, which keeps them cached."""
-        self._touched = 0
+        self._touched.clear()
         for array in self._maps.values():
             base = array.base if isinstance(array.base, np.memmap) else array
             mapped = getattr(base, "_mmap", None)
@@ -172,6 +184,10 @@ def build_store(
     Returns:
         The store.
 
+    Raises:
+        OSError: The disk is full.
+        ValueError: `path` holds something other than a store.
+
     Example:
         >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/store"
@@ -182,6 +198,7 @@ def build_store(
     """
     path = Path(path)
     _clear_unfinished(path)
+    reason = ""
     if path.exists():
         try:
             store = Store(path)
@@ -190,8 +207,9 @@ def build_store(
             reason = "it was made from something else"
         except ValueError as error:
             reason = str(error)
-        print(f"The store {path.name} is built anew: {reason}.", file=sys.stderr)
     with StoreWriter(path, key) as writer:
+        if reason:
+            print(f"The store {path.name} is built anew: {reason}.", file=sys.stderr)
         stream = chunks()
         if description is not None:
             stream = track(stream, description, total, size=_count_rows)
@@ -213,9 +231,10 @@ def _count_rows(chunk: Mapping[str, "np.ndarray | Ragged"]) -> int:
 
 def _clear_unfinished(path: Path) -> None:
     """Remove what a killed process left; a living one's work is left alone."""
-    for left in path.parent.glob(f".{path.name}.*.unfinished"):
-        number = re.match(r"(\d+)-", left.name[len(path.name) + 2 :])
-        if number and not _is_running(int(number[1])):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        mark = re.match(r"(.*)-(\d+)-\w+\.(unfinished|replaced)$", left.name[len(path.name) + 2 :])
+        # Of a process on another machine, on a shared disk, nothing is known.
+        if mark and mark[1] == platform.node() and not _is_running(int(mark[2])):
             print(f"The store {path.name} was left unfinished and is removed.", file=sys.stderr)
             shutil.rmtree(left, ignore_errors=True)
 
@@ -235,12 +254,14 @@ def _is_running(process: int) -> bool:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ValueError(f"{path} has no {MANIFEST}, so that it is no complete store") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ValueError(f"{MANIFEST} in {path} is damaged") from None
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has the format {manifest.get('format')!r}, not {FORMAT}")
+    if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
+        raise ValueError(f"{MANIFEST} in {path} is damaged")
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"{path} has the format {manifest['format']!r}, not {FORMAT}")
     return manifest
 
 

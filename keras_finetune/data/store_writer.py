@@ -1,8 +1,10 @@
 """Writing a store: streamed, checked, and visible only when it is complete."""
 
+import contextlib
 import errno
 import json
 import os
+import platform
 import secrets
 import shutil
 import zlib
@@ -35,8 +37,11 @@ class StoreWriter:
     written is removed and nothing appears.
 
     Args:
-        path: The folder to be.
+        path: The folder to be. A store that is there stays until the new one is complete.
         key: Names what goes in; `build_store` opens the folder only under the same key.
+
+    Raises:
+        ValueError: On entering, `path` holds something other than a store.
 
     Example:
         >>> import tempfile
@@ -52,11 +57,13 @@ class StoreWriter:
         self._key = key
         self._columns: dict[str, _Column] = {}
         self._num_rows = 0
-        # The process's number is in the name so that what a killed process left can be told.
-        mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+        # Machine and process are in the name so that what a killed process left can be told.
+        mark = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._unfinished = self._path.with_name(f".{self._path.name}.{mark}.unfinished")
 
     def __enter__(self) -> "StoreWriter":
+        _refuse_other_files(self._path)
+        self._before = _identity(self._path)
         with _full_disk_named(self._path):
             self._unfinished.mkdir(parents=True)
         return self
@@ -70,7 +77,8 @@ class StoreWriter:
 
         Raises:
             ValueError: The columns differ in rows, or from the chunk before.
-            OSError: The disk is full; the message says where and how to choose another place.
+            OSError: The disk or quota is full; the message says where, and how to choose another
+                place.
         """
         if self._columns and set(chunk) != set(self._columns):
             raise ValueError(
@@ -105,12 +113,21 @@ class StoreWriter:
             "columns": {name: column.described() for name, column in self._columns.items()},
         }
         (self._unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        if self._path.exists():
-            # A folder cannot be renamed onto another, so that the old one steps aside first.
-            aside = self._unfinished.with_suffix(".replaced")
-            self._path.rename(aside)
-            shutil.rmtree(aside, ignore_errors=True)
-        self._unfinished.rename(self._path)
+        if _identity(self._path) not in (None, self._before) and _key_of(self._path) == self._key:
+            return  # Another process wrote the same in the meantime, and may be reading it.
+        aside = self._unfinished.with_suffix(".replaced")
+        while True:
+            # A folder cannot be renamed onto another, so that the old one steps aside first; and
+            # in between, another process may have put its own there.
+            with contextlib.suppress(FileNotFoundError):
+                self._path.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
+            try:
+                self._unfinished.rename(self._path)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
 
 
 class _Column:
@@ -137,6 +154,8 @@ class _Column:
                 f"Column {self._name!r} has entries of {self.dtype}{list(self.shape)}. "
                 f"Received: {array.dtype}{list(array.shape[1:])}"
             )
+        if isinstance(values, Ragged):
+            _check_offsets(self._name, np.asarray(values.offsets), len(array))
         self._values.write(array)
         if isinstance(values, Ragged) and self._offsets:
             if self._offsets.size == 0:
@@ -170,7 +189,8 @@ class _CountedFile:
         self._crc = 0
 
     def write(self, array: np.ndarray) -> None:
-        data = np.ascontiguousarray(array).view(np.uint8).data
+        # In one dimension, for what the system writes at once (2 GiB at most) is told in bytes.
+        data = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
         rest = data
         while rest:
             rest = rest[self._file.write(rest) :]
@@ -193,16 +213,52 @@ class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_nam
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             place = next(p for p in self._path.parents if p.exists())
             free = shutil.disk_usage(place).free / 2**20
             raise OSError(
-                errno.ENOSPC,
-                f"The disk is full: {free:,.0f} MiB are free in {place}, where the store "
-                f"{self._path.name!r} was being written. What was written is removed. Make room, "
-                "or choose another place: set the environment variable KERAS_FINETUNE_CACHE to a "
-                "folder on a larger disk.",
+                error.errno,
+                f"The disk, or your quota on it, is full: {free:,.0f} MiB are free in {place}, "
+                f"where the store {self._path.name!r} was being written. What was written is "
+                "removed. Make room, or choose another place: set the environment variable "
+                "KERAS_FINETUNE_CACHE to a folder on a larger disk.",
             ) from error
+
+
+def _refuse_other_files(path: Path) -> None:
+    """What is replaced is removed, so that nothing but a store may be."""
+    if not path.exists():
+        return
+    names = sorted(each.name for each in path.iterdir()) if path.is_dir() else [path.name]
+    other = [name for name in names if name != MANIFEST and not name.endswith(".bin")]
+    if other:
+        raise ValueError(
+            f"{path} is no store, for it holds {other[0]!r}; it is left as it is. Give the store a "
+            "folder of its own."
+        )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = (path / MANIFEST).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _key_of(path: Path) -> Any:
+    try:
+        return json.loads((path / MANIFEST).read_text())["key"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check_offsets(name: str, offsets: np.ndarray, total: int) -> None:
+    if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) < 0).any():
+        raise ValueError(
+            f"The offsets of column {name!r} must ascend from 0 to {total}, the number of values. "
+            f"Received: {offsets[0]} to {offsets[-1]}"
+        )
 
 
 def _rows_in(values: "np.ndarray | Ragged") -> int:

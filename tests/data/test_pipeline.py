@@ -76,6 +76,63 @@ def test_number_of_batches_is_known(store):
     assert int(by_tokens.cardinality()) == len(list(by_tokens))
 
 
+def test_start_at_goes_on_exactly(store):
+    def noisy(batch, rng):
+        return {"row": batch["row"], "noise": rng.random((len(batch["row"]), 2))}, batch["label"]
+
+    def batches(dataset):
+        return [(x["row"].numpy().tolist(), x["noise"].numpy().tolist()) for x, _ in dataset]
+
+    dataset = make_dataset(store, noisy, shuffle=True, seed=1)
+    epochs = [batches(dataset) for _ in range(3)]
+    for epoch, step in ((0, 0), (1, 3), (2, 6)):
+        rest = dataset.start_at(epoch, step)
+        assert int(rest.cardinality()) == 7 - step
+        assert batches(rest) == batches(rest) == epochs[epoch][step:]
+        assert [batch.rows.tolist() for batch in rest.plan(5)] == [row for row, _ in batches(rest)]
+    assert dataset.epochs.next == 3
+    with pytest.raises(ValueError, match="step must be from 0 to 7"):
+        dataset.start_at(0, 8)
+
+
+def test_sizes_are_known_where_they_do_not_vary(store):
+    def features(batch, rng):
+        ids = batch["token_ids"]
+        pairs = ids[:, :, None] == ids[:, None, :]
+        return (ids, pairs), np.eye(3, dtype="float32")[batch["label"]]
+
+    dataset = make_dataset(store, features, shuffle=True, num_buckets=3)
+    (ids, pairs), label = dataset.element_spec
+    assert ids.shape.as_list() == [None, None]
+    assert pairs.shape.as_list() == [None, None, None]
+    assert label.shape.as_list() == [None, 3]
+    assert len(list(dataset)) == 7
+    (ids, _), _ = make_dataset(store, features, num_buckets=1).element_spec
+    assert ids.shape.as_list() == [None, 40]
+
+
+def test_a_longer_second_column_is_not_cut(tmp_path):
+    rows = {
+        "token_ids": Ragged(np.arange(1, 4, dtype="int32"), np.array([0, 1, 3])),
+        "target_ids": Ragged(np.arange(1, 21, dtype="int32"), np.array([0, 2, 20])),
+    }
+    store = build_store(tmp_path / "store", "key", lambda: [rows])
+    ((target, ids),) = make_dataset(
+        store, lambda batch, rng: (batch["target_ids"], batch["token_ids"])
+    )
+    assert target.shape == (2, 24)
+    assert ids.shape == (2, 8)
+    assert target[1].numpy().tolist() == [*range(3, 21), *[0] * 6]
+
+
+def test_a_store_without_rows_or_column_is_refused(store, tmp_path):
+    with pytest.raises(ValueError, match='Did you mean "token_ids"'):
+        make_dataset(store, rows_only, ragged="token_id")
+    empty = {"token_ids": Ragged(np.zeros(0, "int32"), np.zeros(1, int))}
+    with pytest.raises(ValueError, match="no rows"):
+        make_dataset(build_store(tmp_path / "empty", "key", lambda: [empty]), rows_only)
+
+
 def test_randomness_of_features_is_a_function_of_seed_epoch_and_step(store):
     def noisy(batch, rng):
         return rng.random(2)[None].repeat(len(batch["row"]), 0), batch["label"]
@@ -114,3 +171,41 @@ def test_fit_sees_a_new_order_in_every_epoch(store):
     positions = [joined.find(str(epoch)[1:-1]) for epoch in epochs]
     assert all(position >= 0 for position in positions)
     assert positions == sorted(positions)
+
+
+def test_plain_fit_reads_every_batch_of_an_epoch(store):
+    """Also the rest of one, with the number of its steps known, and with validation data."""
+
+    def features(batch, rng):
+        x = {"token_ids": batch["token_ids"], "padding_mask": batch["padding_mask"]}
+        return x, batch["label"]
+
+    inputs = {
+        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
+        "padding_mask": keras.Input((None,), dtype="bool", name="padding_mask"),
+    }
+    vectors = keras.layers.Embedding(50, 4)(inputs["token_ids"])
+    pooled = keras.layers.GlobalAveragePooling1D()(vectors, mask=inputs["padding_mask"])
+    model = keras.Model(inputs, keras.layers.Dense(3)(pooled))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    steps = []
+
+    class Counting(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            steps.append(0)
+
+        def on_train_batch_end(self, batch, logs=None):
+            steps[-1] += 1
+
+    dataset = make_dataset(store, features, shuffle=True)
+    held_out = make_dataset(store, features)
+    fitting = {
+        "verbose": 0,
+        "shuffle": False,
+        "callbacks": [Counting()],
+        "validation_data": held_out,
+    }
+    model.fit(dataset, epochs=2, **fitting)
+    model.fit(dataset.start_at(2, 4), epochs=1, **fitting)
+    assert steps == [7, 7, 3]
+    assert model.predict(held_out, verbose=0).shape == (200, 3)

@@ -22,6 +22,33 @@ def test_an_old_store_stays_until_the_new_one_is_complete(tmp_path):
     assert Store(path).key == "old"
 
 
+def test_what_the_system_writes_in_parts_is_complete(tmp_path, monkeypatch):
+    """As it does with more than 2 GiB, and where little is free on the disk."""
+    from keras_finetune.data import store_writer
+
+    class InParts:
+        def __init__(self, file):
+            self._file = file
+
+        def write(self, data):
+            return self._file.write(data[:37])
+
+        def close(self):
+            self._file.close()
+
+    real = store_writer._CountedFile.__init__
+
+    def slow(self, path):
+        real(self, path)
+        self._file = InParts(self._file)
+
+    monkeypatch.setattr(store_writer._CountedFile, "__init__", slow)
+    values = np.random.default_rng(0).random((50, 3, 2))
+    with StoreWriter(tmp_path / "store", "key") as writer:
+        writer.append({"x": values})
+    np.testing.assert_array_equal(Store(tmp_path / "store").column("x"), values)
+
+
 def test_non_contiguous_arrays_are_written_in_order(tmp_path):
     values = np.arange(12).reshape(3, 4)[:, ::2]
     with StoreWriter(tmp_path / "store", "key") as writer:
