@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_finetune.data import Examples, Store, Tokenizer, build_store, cache_dir
+import numpy as np
+
+from keras_finetune.data import (
+    EncodedBatch,
+    Examples,
+    Ragged,
+    Store,
+    Tokenizer,
+    build_store,
+    cache_dir,
+)
 
 Encoded = dict[str, Any]
 
@@ -54,3 +64,24 @@ def encoded_store(
 
     path = (directory or cache_dir()) / f"{options['kind']}-{key[:20]}"
     return build_store(path, key, chunks, description="Encoding", total=total)
+
+
+def token_columns(encoded: EncodedBatch, tokenizer: Tokenizer) -> Encoded:
+    """Turn encoded texts into columns of a store, with at least one token in each row.
+
+    A row that is nothing but padding has no meaning to a model, and LSTM kernels on a GPU refuse
+    it. Tokenizers without special tokens make such rows of empty texts.
+
+    Args:
+        encoded: What `Tokenizer.encode_batch` returned.
+        tokenizer: Whose end, separator or unknown token stands in an empty row.
+    """
+    empty = np.flatnonzero(encoded.lengths == 0)
+    known = (tokenizer.eos_id, tokenizer.sep_id, tokenizer.unk_id)
+    filler = next((number for number in known if number is not None), 0)
+    at = encoded.offsets[empty]
+    offsets = np.concatenate([[0], np.cumsum(np.maximum(encoded.lengths, 1))])
+    columns = {"token_ids": Ragged(np.insert(encoded.token_ids, at, filler), offsets)}
+    if encoded.segment_ids is not None:
+        columns["segment_ids"] = Ragged(np.insert(encoded.segment_ids, at, 0), offsets)
+    return columns

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.data import Examples, Ragged, Store, Tokenizer, make_dataset, read
+from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
-from keras_finetune.tasks.encoding import encoded_store
+from keras_finetune.tasks.encoding import encoded_store, token_columns
 from keras_finetune.tasks.fitting import check_backbone
 from keras_finetune.tasks.labels import class_numbers, multi_hot
 
@@ -247,9 +247,7 @@ class TextClassification:
             encoded = self.tokenizer.encode_batch(
                 *(chunk[name] for name in self.text), max_length=self.max_length
             )
-            columns: dict[str, Any] = {"token_ids": Ragged(encoded.token_ids, encoded.offsets)}
-            if encoded.segment_ids is not None:
-                columns["segment_ids"] = Ragged(encoded.segment_ids, encoded.offsets)
+            columns = token_columns(encoded, self.tokenizer)
             if labelled:
                 to_numbers = multi_hot if self.multi_label else class_numbers
                 columns["label"] = to_numbers(

@@ -1,12 +1,11 @@
+import numpy as np
 import pytest
 
-from keras_finetune.data import read
-from keras_finetune.tasks.encoding import encoded_store
+from keras_finetune.data import Tokenizer, read
+from keras_finetune.tasks.encoding import encoded_store, token_columns
 
 
 def encode(chunk, first_row):
-    import numpy as np
-
     return {"length": np.array([len(text) for text in chunk["text"]])}
 
 
@@ -25,6 +24,20 @@ def test_built_once_for_each_input(reviews, tokenizer, tmp_path):
         lambda: encoded_store(examples.head(3), tokenizer, {"kind": "lengths"}, encode),
     ):
         assert other().path != first.path
+
+
+def test_an_empty_text_is_no_empty_row():
+    tokenizer = Tokenizer.train(
+        ["a b c"] * 3, vocab_size=260, special_tokens=["[UNK]"], progress=False
+    )
+    texts = ["a", "", "b c", ""]
+    encoded = tokenizer.encode_batch(texts, texts)
+    assert (encoded.lengths == 0).sum() == 2
+    columns = token_columns(encoded, tokenizer)
+    rows = np.split(columns["token_ids"].values, columns["token_ids"].offsets[1:-1])
+    expected = [tokenizer.encode(text, text) or [tokenizer.unk_id] for text in texts]
+    assert [row.tolist() for row in rows] == expected
+    assert len(columns["segment_ids"].values) == len(columns["token_ids"].values)
 
 
 def test_no_rows(tokenizer, reviews):
