@@ -25,4 +25,4 @@ __getattr__, __dir__, __all__ = attach(
 if "keras" in sys.modules:
     # Where Keras is there already, importing its layers costs little, and lets
     # keras.saving.load_model find them. Without Keras this import stays cheap.
-    import keras_finetune.loading
+    import keras_finetune.loading  # noqa: F401
