@@ -20,7 +20,7 @@ from keras_finetune.data.store_writer import FORMAT, MANIFEST, Ragged, StoreWrit
 from keras_finetune.suggest import did_you_mean
 
 # Mapped pages count as this process's memory until they are given back.
-_BYTES_UNTIL_RELEASE = 256 * 2**20
+_BYTES_UNTIL_RELEASE = 64 * 2**20
 # Linux maps what is around the page that is read, too: up to as much, where files are cached so.
 _BYTES_PER_READ = 2 * 2**20
 _MANIFEST_KEYS = {"format", "key", "rows", "columns"}
