@@ -54,12 +54,21 @@ class LanguageModeling:
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
         model = language_model(backbone, **head_args)
+        self.compile(model, learning_rate=learning_rate)
+        return model
+
+    def compile(self, model: keras.Model, *, learning_rate: float = 1e-3) -> None:
+        """Compile a model with this task's loss and metrics, as `build` does.
+
+        Args:
+            model: Gives logits, (batch, max_length, vocabulary).
+            learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
+        """
         model.compile(
             keras.optimizers.AdamW(learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         )
-        return model
 
     def dataset(
         self, examples: Any, *, batch_size: int = 32, shuffle: bool = True, seed: int = 0

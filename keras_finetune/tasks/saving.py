@@ -46,7 +46,7 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
         directory: The folder.
 
     Returns:
-        The task and the model.
+        The task and the model, compiled with the task's loss and metrics.
 
     Raises:
         ValueError: The folder is not one that `save` wrote.
@@ -67,6 +67,7 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
     if name not in TASKS:
         raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")
     tokenizer = Tokenizer.load(directory / "tokenizer.json")
-    return TASKS[name](tokenizer=tokenizer, **config), keras.saving.load_model(
-        directory / "model.keras"
-    )
+    task = TASKS[name](tokenizer=tokenizer, **config)
+    model = keras.saving.load_model(directory / "model.keras")
+    task.compile(model)
+    return task, model

@@ -112,21 +112,31 @@ class TextClassification:
         check_backbone(backbone, self.tokenizer, self.max_length)
         self.segment_ids = _takes_segment_ids(backbone)
         model = text_classifier(backbone, len(self.labels), **head_args)
+        self.compile(model, learning_rate=learning_rate)
+        return model
+
+    def compile(self, model: keras.Model, *, learning_rate: float = 1e-3) -> None:
+        """Compile a model with this task's loss and metrics, as `build` does.
+
+        Args:
+            model: Gives logits or probabilities, (batch, classes).
+            learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
+        """
+        probabilities = _gives_probabilities(model)
+        threshold = 0.5 if probabilities else 0.0
         kind = keras.losses.BinaryCrossentropy
-        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0)
+        accuracy: Any = keras.metrics.BinaryAccuracy(name="accuracy", threshold=threshold)
         if not self.multi_label:
             kind = keras.losses.SparseCategoricalCrossentropy
             accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        probabilities = head_args.get("activation") in ("softmax", "sigmoid")
-        if probabilities and self.multi_label:
-            accuracy = keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.5)
-        f1 = F1Score(len(self.labels), name="macro_f1", multi_label=self.multi_label)
+        f1 = F1Score(
+            len(self.labels), multi_label=self.multi_label, threshold=threshold, name="macro_f1"
+        )
         model.compile(
             keras.optimizers.AdamW(learning_rate),
             loss=kind(from_logits=not probabilities),
             metrics=[accuracy, f1],
         )
-        return model
 
     def dataset(
         self,
@@ -282,13 +292,15 @@ class TextClassification:
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
         outputs[order] = model.predict(dataset, verbose=0)
-        if getattr(model.layers[-1], "activation", None) in (
-            keras.activations.softmax,
-            keras.activations.sigmoid,
-        ):
+        if _gives_probabilities(model):
             return outputs
         to_probabilities = keras.ops.sigmoid if self.multi_label else keras.ops.softmax
         return keras.ops.convert_to_numpy(to_probabilities(outputs))
+
+
+def _gives_probabilities(model: keras.Model) -> bool:
+    activation = getattr(model.layers[-1], "activation", None)
+    return activation in (keras.activations.softmax, keras.activations.sigmoid)
 
 
 def _takes_segment_ids(model: keras.Model) -> bool:

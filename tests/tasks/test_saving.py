@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from keras_finetune import tasks
+from keras_finetune import models, tasks, tuning
 
 
 def test_round_trip_in_a_fresh_process(tokenizer, backbone, tmp_path):
@@ -41,3 +41,15 @@ def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
 def test_a_folder_that_is_no_task(tmp_path):
     with pytest.raises(ValueError, match=r"lacks task\.json, tokenizer\.json, model\.keras"):
         tasks.load(tmp_path)
+
+
+def test_a_loaded_model_can_be_scored_and_tuned_at_once(tokenizer, tmp_path):
+    texts = ["a moving film", "a dull film"] * 20
+    task = tasks.LanguageModeling(tokenizer, max_length=8)
+    model = task.build(models.lstm_encoder(tokenizer.vocab_size, hidden_dim=16))
+    before = task.evaluate(model, texts)
+    task, model = tasks.load(tasks.save(task, model, tmp_path / "saved"))
+    assert task.evaluate(model, texts) == pytest.approx(before, abs=1e-4)
+    tuner = tuning.FineTuner(model)
+    tuner.compile("adamw", learning_rate=1e-3)
+    assert tuner.fit(task.dataset(texts), verbose=0).history["loss"]

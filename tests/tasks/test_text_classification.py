@@ -74,6 +74,17 @@ def test_multi_label(tokenizer, backbone, reviews):
     assert task.predict(tuner.model, ["nothing in it works at all"])[0].labels == ("long", "film")
 
 
+@pytest.mark.parametrize("activation", [None, "sigmoid"])
+def test_the_metric_of_several_labels_agrees_with_the_report(
+    tokenizer, backbone, reviews, activation
+):
+    rows = {"text": reviews["text"], "tags": [[label] for label in reviews["label"]]}
+    task = TextClassification(["bad", "good"], tokenizer, label="tags", multi_label=True)
+    model = task.build(backbone, activation=activation)
+    metric = model.evaluate(task.dataset(rows), return_dict=True, verbose=0)["macro_f1"]
+    assert metric == pytest.approx(task.evaluate(model, rows).macro_f1, abs=1e-5)
+
+
 def test_pairs(tokenizer, reviews):
     rows = {
         "first": reviews["text"],
