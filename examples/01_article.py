@@ -23,6 +23,8 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="a tenth of the data, one epoch")
 quick = parser.parse_args().quick
 
+keras.utils.set_random_seed(0)
+
 # Text to arrays: what the article takes for granted.
 train, validation, _ = kft.data.load("python_docs/classification")
 train = train.head(500 if quick else 5_000)
