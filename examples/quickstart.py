@@ -29,7 +29,7 @@ parser.add_argument("--quick", action="store_true", help="a few seconds of each 
 parser.add_argument("--out", default="runs/quickstart", type=Path, help="where results go")
 arguments = parser.parse_args()
 NUM_LABELLED = 500
-PRETRAIN_TEXTS, PRETRAIN_EPOCHS = (300, 1) if arguments.quick else (12_000, 2)
+PRETRAIN_TEXTS, PRETRAIN_EPOCHS = (300, 1) if arguments.quick else (5_000, 1)
 EPOCHS = 1 if arguments.quick else 12
 NUM_TEST = 300 if arguments.quick else None
 
@@ -52,7 +52,7 @@ unlabelled = plain.train.head(PRETRAIN_TEXTS)
 tokenizer = kft.data.Tokenizer.train(unlabelled.column("text"), vocab_size=4_000)
 
 step("2. Pretrain on text without labels")
-MAX_LENGTH = 96
+MAX_LENGTH = 64
 sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "max_length": MAX_LENGTH}
 
 
@@ -65,7 +65,7 @@ backbone = new_backbone()
 pretraining = kft.tasks.LanguageModeling(tokenizer, max_length=MAX_LENGTH)
 tuner = kft.FineTuner(pretraining.build(backbone))
 tuner.compile("adamw", learning_rate=2e-3, schedule="linear", warmup=0.05)
-tuner.fit(pretraining.dataset(unlabelled), epochs=PRETRAIN_EPOCHS)
+tuner.fit(pretraining.dataset(unlabelled, batch_size=16), epochs=PRETRAIN_EPOCHS)
 scores = pretraining.evaluate(tuner.model, plain.validation.head(300))
 print(f"Perplexity on held-out text: {scores['perplexity']:.1f}")
 
@@ -96,7 +96,7 @@ score("from_scratch", scratch.model, since)
 step("4. On the pretrained model, frozen: only the head learns")
 since = time.perf_counter()
 tuner = kft.FineTuner(task.build(backbone))
-tuner.compile("adamw", learning_rate=1e-2)
+tuner.compile("adamw", learning_rate=5e-3)
 tuner.freeze("backbone")
 tuner.summary()
 tuner.fit(train_data, validation_data=validation_data, epochs=EPOCHS)
