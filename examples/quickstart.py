@@ -52,7 +52,7 @@ unlabelled = plain.train.head(PRETRAIN_TEXTS)
 tokenizer = kft.data.Tokenizer.train(unlabelled.column("text"), vocab_size=4_000)
 
 step("2. Pretrain on text without labels")
-MAX_LENGTH = 64
+MAX_LENGTH = 128
 sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "max_length": MAX_LENGTH}
 
 
@@ -65,7 +65,7 @@ backbone = new_backbone()
 pretraining = kft.tasks.LanguageModeling(tokenizer, max_length=MAX_LENGTH)
 tuner = kft.FineTuner(pretraining.build(backbone))
 tuner.compile("adamw", learning_rate=2e-3, schedule="linear", warmup=0.05)
-tuner.fit(pretraining.dataset(unlabelled, batch_size=16), epochs=PRETRAIN_EPOCHS)
+tuner.fit(pretraining.dataset(unlabelled, batch_size=8), epochs=PRETRAIN_EPOCHS)
 scores = pretraining.evaluate(tuner.model, plain.validation.head(300))
 print(f"Perplexity on held-out text: {scores['perplexity']:.1f}")
 

@@ -64,11 +64,7 @@ class LanguageModeling:
             model: Gives logits, (batch, max_length, vocabulary).
             learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
         """
-        model.compile(
-            keras.optimizers.AdamW(learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        )
+        compile_for_tokens(model, learning_rate)
 
     def dataset(
         self, examples: Any, *, batch_size: int = 32, shuffle: bool = True, seed: int = 0
@@ -117,3 +113,12 @@ def read_texts(examples: Any, column: str) -> Any:
     if plain and examples and isinstance(examples[0], str):
         examples = {column: list(examples)}
     return read(examples)
+
+
+def compile_for_tokens(model: keras.Model, learning_rate: float) -> None:
+    """Compile a model whose outputs are logits of the vocabulary, one set a token."""
+    model.compile(
+        keras.optimizers.AdamW(learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from keras_finetune.data import Tokenizer, make_dataset
 from keras_finetune.models import masked_language_model
 from keras_finetune.tasks.fitting import check_backbone
-from keras_finetune.tasks.language_modeling import read_texts
+from keras_finetune.tasks.language_modeling import compile_for_tokens, read_texts
 from keras_finetune.tasks.text_blocks import blocks_store
 
 
@@ -80,11 +80,7 @@ class MaskedLanguageModeling:
             model: Gives logits, (batch, masked, vocabulary).
             learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
         """
-        model.compile(
-            keras.optimizers.AdamW(learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        )
+        compile_for_tokens(model, learning_rate)
 
     def dataset(
         self, examples: Any, *, batch_size: int = 32, shuffle: bool = True, seed: int = 0
