@@ -26,7 +26,7 @@ parser.add_argument("--offline", action="store_true", help="documentation instea
 parser.add_argument("--text", nargs="+", help="the text column, or two that are read as a pair")
 parser.add_argument("--label", default="label", help="the label column")
 parser.add_argument("--labels", nargs="+", help="names of the classes 0, 1, ...")
-parser.add_argument("--epochs", type=int, default=4)
+parser.add_argument("--epochs", type=int, default=3)
 arguments = parser.parse_args()
 quick = arguments.quick
 keras.utils.set_random_seed(0)
@@ -64,9 +64,9 @@ task = kft.tasks.TextClassification(
 
 size = 32 if quick else 128
 backbone = kft.models.lstm_encoder(
-    tokenizer.vocab_size, hidden_dim=size, bidirectional=True, dropout=0.3
+    tokenizer.vocab_size, hidden_dim=size, bidirectional=True, dropout=0.4
 )
-tuner = kft.FineTuner(task.build(backbone, pooling="max", dropout=0.3))
+tuner = kft.FineTuner(task.build(backbone, pooling="max", dropout=0.5))
 tuner.compile("adamw", learning_rate=2e-3, schedule="linear", warmup=0.05)
 tuner.summary()
 tuner.fit(

@@ -1,0 +1,78 @@
+"""Every example runs in its small setting, offline, and says something."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+SCRIPTS = sorted(EXAMPLES.glob("*.py"))
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+
+# What each script must print; any other must at least print something.
+PRINTED = {
+    "01_article": ["As the article has it", "val_accuracy", "│ dense     │ head ", "accuracy  "],
+    "02_news": ["Rows: the offline corpus", "│ token_embedding ", "macro F1", "Test accuracy: "],
+    "03_mail_spam": ["│ ham ", "│ spam ", "Test: accuracy ", "spam: Congratulations!!!"],
+    "04_chinese": ["│ 天气 ", "Test accuracy: ", "银行的股价又跌了"],
+    "05_pretrain_language_model": ["before, ", "Saved to ", "Loaded again: perplexity "],
+    "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],
+}
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """What examples run under: one cache for all, and no chatter from TensorFlow."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return os.environ | {"KERAS_FINETUNE_CACHE": cache, "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def by_name(path):
+    return path.stem
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
+def test_script_runs(script, environment, tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(script), "--quick"],
+        cwd=tmp_path,
+        env=environment | {"PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3_000:]
+    assert result.stdout.strip()
+    for text in PRINTED.get(script.stem, []):
+        assert text in result.stdout
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
+def test_script_says_what_to_expect(script):
+    text = script.read_text(encoding="utf-8")
+    docstring = text.split('"""')[1]
+    assert "--quick" in docstring
+    assert "Expect" in docstring
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_notebook_runs(path, environment, tmp_path, monkeypatch):
+    nbformat = pytest.importorskip("nbformat")
+    nbclient = pytest.importorskip("nbclient")
+    for name in ("KERAS_FINETUNE_CACHE", "TF_CPP_MIN_LOG_LEVEL"):
+        monkeypatch.setenv(name, environment[name])
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(notebook, timeout=600, resources=resources).execute()
+    shown = [
+        set(output.get("data", {}))
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    ]
+    assert sum("image/png" in kinds for kinds in shown) == 2, "history and confusion matrix"
