@@ -1,0 +1,245 @@
+"""Train a model on a real data set and score it on the test set, once.
+
+    python benchmarks/quality.py --dataset NAME --model NAME [--data DIR] [--labels N] [--pretrain]
+                                 [--epochs N] [--seed N]
+
+The data sets are files that this project does not hold: `--data`, or the environment variable
+KERAS_FINETUNE_DATA, names the folder that holds them (`DATASETS` says where in it). All else is
+what a user of the library would write. The last line is JSON.
+
+Recipes were chosen by validation accuracy. The validation set is the data set's own, or a tenth of
+the training set; the weights of the epoch that is best on it are scored on the test set.
+
+- `--labels N` trains on N labelled rows only, for a fixed number of epochs, without validation.
+- `--pretrain` (`transformer_encoder`) first learns to predict masked tokens of all training texts,
+  without labels, and also trains the same model from scratch, on the same labels, to compare.
+"""
+
+import argparse
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import rich
+
+import keras_finetune as kft
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a data set is, and how to read it.
+
+    Attributes:
+        folder: Where in the data folder; it holds a file a split.
+        text: Columns that make up the text, joined by a space.
+        kind: Kind of the tokenizer.
+        max_length: Tokens after which a text is cut off.
+    """
+
+    folder: str
+    text: tuple[str, ...] = ("text",)
+    kind: str = "wordpiece"
+    max_length: int = 128
+
+
+DATASETS = {
+    "ag_news": Dataset("news_classification/ag_news", text=("title", "description")),
+    "sst2": Dataset("sentiment/sst2", max_length=64),
+    "imdb": Dataset("sentiment/imdb", max_length=256),
+    "spamassassin": Dataset("mail_spam/spamassassin", text=("subject", "text"), max_length=256),
+    "thucnews_titles": Dataset("chinese_classification/thucnews_titles", kind="char"),
+    "chnsenticorp": Dataset("chinese_classification/chnsenticorp", kind="char", max_length=160),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build and train a model.
+
+    Attributes:
+        backbone: Arguments of the builder.
+        head: Arguments of the head.
+        compile: Arguments of `FineTuner.compile`.
+        vocab_size: Size of the vocabulary at most.
+        batch_size: Rows in a batch.
+        epochs: Passes over the training set at most.
+        patience: Epochs without a better validation accuracy after which training stops.
+    """
+
+    backbone: dict[str, Any]
+    head: dict[str, Any]
+    compile: dict[str, Any]
+    vocab_size: int = 20_000
+    batch_size: int = 64
+    epochs: int = 10
+    patience: int = 3
+
+
+RECIPES = {
+    "lstm_encoder": Recipe(
+        {"hidden_dim": 256, "embedding_dim": 128, "bidirectional": True, "dropout": 0.5},
+        {"pooling": "max", "dropout": 0.5},
+        {"learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.05},
+        batch_size=64,
+        epochs=4,
+    ),
+    "cnn_encoder": Recipe(
+        {"hidden_dim": 300, "embedding_dim": 300, "dropout": 0.5},
+        {"pooling": "max", "dropout": 0.5},
+        {"learning_rate": 1e-3},
+        batch_size=50,
+        epochs=15,
+    ),
+    "transformer_encoder": Recipe(
+        {"num_layers": 3, "num_heads": 4, "hidden_dim": 128, "max_length": 256, "dropout": 0.1},
+        {"pooling": "mean", "dropout": 0.3},
+        {"learning_rate": 5e-4, "schedule": "linear", "warmup": 0.1},
+        vocab_size=8_000,
+        batch_size=32,
+        epochs=8,
+    ),
+}
+PRETRAINING = {"learning_rate": 1e-3, "schedule": "linear", "warmup": 0.1}
+PRETRAINING_LENGTH, PRETRAINING_EPOCHS, MASK_RATE = 64, 12, 0.25
+PROBE_RATE, PROBE_EPOCHS = 5e-3, 3
+
+
+def read_splits(folder: Path, dataset: Dataset, seed: int) -> kft.data.Splits:
+    """Read the training, validation and test set, with the columns `text` and `label`."""
+    splits = kft.data.load(folder, columns=[*dataset.text, "label"], seed=seed)
+    return kft.data.Splits(*(joined(rows, dataset.text) for rows in splits))
+
+
+def joined(rows: kft.data.Examples, text: tuple[str, ...]) -> kft.data.Examples:
+    """Make one text of several columns, without those that are empty."""
+    columns = zip(*(rows.column(name) for name in text), strict=True)
+    texts = [" ".join(part for part in parts if part) for parts in columns]
+    return kft.data.read({"text": texts, "label": rows.column("label")})
+
+
+def pretrain(
+    backbone: keras.Model, tokenizer: kft.data.Tokenizer, texts: list[str], epochs: int, seed: int
+) -> None:
+    """Learn to predict masked tokens."""
+    task = kft.tasks.MaskedLanguageModeling(
+        tokenizer, max_length=PRETRAINING_LENGTH, mask_rate=MASK_RATE
+    )
+    tuner = kft.FineTuner(task.build(backbone))
+    tuner.compile("adamw", **PRETRAINING)
+    tuner.fit(task.dataset(texts, batch_size=32, seed=seed), epochs=epochs, verbose=2)
+
+
+def tune(
+    task: kft.tasks.TextClassification,
+    backbone: keras.Model,
+    recipe: Recipe,
+    train: kft.data.Examples,
+    validation: kft.data.Examples | None,
+    seed: int,
+    probe_epochs: int = 0,
+) -> keras.Model:
+    """Train a classifier: with `probe_epochs`, first its head only."""
+    tuner = kft.FineTuner(task.build(backbone, **recipe.head))
+    data: dict[str, Any] = {"x": task.dataset(train, batch_size=recipe.batch_size, seed=seed)}
+    if validation is not None:
+        data["validation_data"] = task.dataset(validation, batch_size=128)
+        data["early_stopping"] = keras.callbacks.EarlyStopping(
+            "val_accuracy", mode="max", patience=recipe.patience, restore_best_weights=True
+        )
+    if probe_epochs:
+        tuner.compile("adamw", learning_rate=PROBE_RATE)
+        tuner.freeze("backbone")
+        tuner.fit(**data, epochs=probe_epochs, verbose=2)
+        tuner.unfreeze("backbone")
+    tuner.compile("adamw", **recipe.compile)
+    tuner.fit(**data, epochs=recipe.epochs, verbose=2)
+    return tuner.model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
+    parser.add_argument("--model", choices=RECIPES, required=True)
+    parser.add_argument("--data", help="folder of the data; default: $KERAS_FINETUNE_DATA")
+    parser.add_argument("--labels", type=int, help="labelled rows to train on; default: all")
+    parser.add_argument(
+        "--pretrain",
+        type=int,
+        nargs="?",
+        const=PRETRAINING_EPOCHS,
+        default=0,
+        metavar="EPOCHS",
+        help=f"pretrain first, by default for {PRETRAINING_EPOCHS} epochs",
+    )
+    parser.add_argument("--epochs", type=int, help="in place of the recipe's")
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    dataset, recipe = DATASETS[chosen.dataset], RECIPES[chosen.model]
+    recipe = replace(recipe, epochs=chosen.epochs or recipe.epochs)
+    folder = chosen.data or os.environ.get("KERAS_FINETUNE_DATA")
+    if not folder or not (Path(folder) / dataset.folder).is_dir():
+        where = f'"{folder}" has no {dataset.folder}.' if folder else "No data folder is named."
+        parser.error(f"{where} Give --data DIR, or set KERAS_FINETUNE_DATA.")
+    if chosen.pretrain and chosen.model != "transformer_encoder":
+        parser.error("--pretrain goes with --model transformer_encoder.")
+
+    started = time.perf_counter()
+    train, validation, test = read_splits(Path(folder) / dataset.folder, dataset, chosen.seed)
+    labels, texts = train.label_names(), train.column("text")
+    print(f"{len(train):,} rows to train, {len(validation):,} to validate, {len(test):,} to test")
+    if chosen.labels and chosen.labels < len(train):
+        train = kft.data.split(train, 0, chosen.labels, stratify="label", seed=chosen.seed).test
+        validation = None
+        print(f"of which {len(train):,} labelled rows are used, and no validation")
+    tokenizer = kft.data.Tokenizer.train(texts, recipe.vocab_size, dataset.kind)
+    task = kft.tasks.TextClassification(labels, tokenizer, max_length=dataset.max_length)
+
+    def new_backbone() -> keras.Model:
+        keras.utils.set_random_seed(chosen.seed)
+        build = getattr(kft.models, chosen.model)
+        return build(tokenizer.vocab_size, **recipe.backbone)
+
+    def score(name: str, model: keras.Model, since: float) -> dict[str, float]:
+        seconds = round(time.perf_counter() - since, 1)
+        report = task.evaluate(model, test)
+        rich.print(report.table(f"{name}: {len(test):,} test rows, {seconds:.0f} s"))
+        return {
+            "accuracy": round(report.accuracy, 4),
+            "macro_f1": round(report.macro_f1, 4),
+            "seconds": seconds,
+        }
+
+    tune_args = {"train": train, "validation": validation, "seed": chosen.seed}
+    model = tune(task, new_backbone(), recipe, **tune_args)
+    scores = score("from scratch", model, started)
+    if chosen.pretrain:
+        started, from_scratch = time.perf_counter(), scores
+        backbone = new_backbone()
+        pretrain(backbone, tokenizer, texts, chosen.pretrain, chosen.seed)
+        model = tune(task, backbone, recipe, **tune_args, probe_epochs=PROBE_EPOCHS)
+        scores = score("pretrained", model, started) | {"from_scratch": from_scratch}
+    result = {
+        "dataset": chosen.dataset,
+        "model": chosen.model,
+        "train_rows": len(train),
+        "test_rows": len(test),
+        **scores,
+        "settings": {
+            "labels": chosen.labels,
+            "pretrain_epochs": chosen.pretrain,
+            "seed": chosen.seed,
+            "max_length": dataset.max_length,
+            **asdict(recipe),
+        },
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
