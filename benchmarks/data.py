@@ -91,8 +91,8 @@ def encode(rows: int, repeats: int = 5) -> dict[str, object]:
         result[kind] = {**medians, "ratio": ratio, "cpu_ratio": cpu_ratio}
         print(
             f"encode, {kind}, {rows:,} texts: {medians['ours']:.2f} s; tokenizers "
-            f"{medians['theirs']:.2f} s; ratio {ratio:.2f} (bar 1.20), of processor time {cpu_ratio:.2f}; "
-            f"{repeats} turns, {os.getloadavg()[0]:.1f} processes running on {os.cpu_count()} CPUs"
+            f"{medians['theirs']:.2f} s; ratio {ratio:.2f} (bar 1.20), in processor time "
+            f"{cpu_ratio:.2f}; {repeats} turns, {os.getloadavg()[0]:.1f} running on {os.cpu_count()} CPUs"
         )
     return result
 
