@@ -92,7 +92,7 @@ def encode(rows: int, repeats: int = 5) -> dict[str, object]:
         print(
             f"encode, {kind}, {rows:,} texts: {medians['ours']:.2f} s; tokenizers "
             f"{medians['theirs']:.2f} s; ratio {ratio:.2f} (bar 1.20), in processor time "
-            f"{cpu_ratio:.2f}; {repeats} turns, {os.getloadavg()[0]:.1f} running on {os.cpu_count()} CPUs"
+            f"{cpu_ratio:.2f}; {repeats} turns at a load of {os.getloadavg()[0]:.1f}"
         )
     return result
 
