@@ -84,10 +84,10 @@ task = kft.tasks.TextClassification(
     arguments.labels or train.label_names(), tokenizer, max_length=32 if small else 128
 )
 backbone = kft.models.cnn_encoder(
-    tokenizer.vocab_size, hidden_dim=48 if small else 288, kernel_sizes=(2, 3, 4), dropout=0.4
+    tokenizer.vocab_size, hidden_dim=48 if small else 384, kernel_sizes=(1, 2, 3), dropout=0.5
 )
-tuner = kft.FineTuner(task.build(backbone, pooling="max", dropout=0.4))
-tuner.compile("adamw", learning_rate=4e-3 if small else 1e-3, schedule="linear")
+tuner = kft.FineTuner(task.build(backbone, pooling="max", dropout=0.5))
+tuner.compile("adamw", learning_rate=4e-3 if small else 2e-3, schedule="linear")
 tuner.fit(
     task.dataset(train, batch_size=8 if small else 32),
     validation_data=task.dataset(validation),

@@ -21,8 +21,9 @@ import keras_finetune as kft
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="200 texts, a small model, one epoch")
 parser.add_argument("--data", default="python_docs/language_modeling", help="where the text is")
+parser.add_argument("--texts", type=int, default=4_000, help="how many to learn from; 0: all")
 parser.add_argument("--out", type=Path, default=Path("runs/language_model"), help="where it goes")
-parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--epochs", type=int, default=2)
 arguments = parser.parse_args()
 quick = arguments.quick
 keras.utils.set_random_seed(0)
@@ -30,13 +31,15 @@ keras.utils.set_random_seed(0)
 train, validation, _ = kft.data.load(arguments.data)
 if quick:
     train, validation = train.head(200), validation.head(40)
+elif arguments.texts:
+    train, validation = train.head(arguments.texts), validation.head(arguments.texts // 10)
 tokenizer = kft.data.Tokenizer.train(train.column("text"), vocab_size=1_000 if quick else 4_000)
-task = kft.tasks.LanguageModeling(tokenizer, max_length=32 if quick else 128)
+task = kft.tasks.LanguageModeling(tokenizer, max_length=32 if quick else 96)
 
 # The size of GPT-2 is num_layers=12, num_heads=12, hidden_dim=768, max_length=1024.
 backbone = kft.models.transformer_decoder(
     tokenizer.vocab_size,
-    num_layers=1 if quick else 3,
+    num_layers=1 if quick else 2,
     num_heads=4,
     hidden_dim=64 if quick else 128,
     max_length=task.max_length,

@@ -44,6 +44,9 @@ def prepared_builder(name: str, data_dir: str | Path | None = None) -> Any:
     try:
         builder.download_and_prepare()
     except Exception as error:  # TFDS lets through what the network, the disk, a parser raise
+        again = tfds.builder(name, data_dir=None if data_dir is None else str(data_dir))
+        if again.is_prepared():  # by another process meanwhile
+            return again
         raise OSError(
             f'The TFDS data set "{name}" could not be downloaded and prepared: '
             f"{type(error).__name__}: {error}\n"

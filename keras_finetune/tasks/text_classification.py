@@ -286,9 +286,9 @@ class TextClassification:
     def _outputs(self, model: keras.Model, store: Store, batch_size: int) -> np.ndarray:
         """Probabilities of the rows of a store, in order."""
         # Batches of similar length pad little; the plan says where each row belongs.
-        dataset = self._pipeline(
-            store, _takes_segment_ids(model), batch_size=batch_size, shuffle=True
-        )
+        segment_ids = _takes_segment_ids(model)
+        dataset = self._pipeline(store, segment_ids, batch_size=batch_size, shuffle=True)
+        dataset = dataset.start_at(0)
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
         outputs[order] = model.predict(dataset, verbose=0)

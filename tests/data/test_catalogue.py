@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +129,17 @@ def test_tf_data_of_vectors_ragged_and_bytes() -> None:
 def test_tf_data_of_tuples_is_refused() -> None:
     with pytest.raises(ValueError, match="Dataset of dicts"):
         tf_data_examples(tf.data.Dataset.from_tensor_slices(([1], [2])))
+
+
+@pytest.mark.slow
+def test_two_processes_may_prepare_at_once(tmp_path):
+    code = (
+        "import sys; from keras_finetune.data.catalogue import prepared_builder\n"
+        "print(prepared_builder('python_docs/language_modeling', sys.argv[1]).info.splits['train'])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors[-2_000:]
+    assert not list(tmp_path.rglob("*incomplete*"))
