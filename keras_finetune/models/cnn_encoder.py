@@ -19,6 +19,7 @@ def cnn_encoder(
     kernel_sizes: Sequence[int] = (3, 4, 5),
     activation: str = "relu",
     dropout: float = 0.2,
+    token_dropout: float = 0.0,
     dtype: Any = None,
     name: str = "cnn_encoder",
 ) -> keras.Model:
@@ -35,6 +36,8 @@ def cnn_encoder(
         kernel_sizes: The widths of the convolutions in tokens. Texts may be shorter.
         activation: `"relu"`, `"gelu"`, `"gelu_approximate"`, `"silu"` or `"tanh"`.
         dropout: Rate for the embedding and for the output of each block.
+        token_dropout: Rate at which whole tokens are hidden in training, which keeps a model from
+            learning single rare words by heart ([Iyyer et al.](https://aclanthology.org/P15-1162)).
         dtype: A dtype policy such as `"mixed_bfloat16"`. Default: Keras's global one.
         name: The model's name.
 
@@ -55,7 +58,14 @@ def cnn_encoder(
     token_embedding = make_token_embedding(
         vocab_size, embedding_dim, initializer="uniform", dtype=dtype
     )
-    x = embed(inputs, token_embedding, positions="none", dropout=dropout, dtype=dtype)
+    x = embed(
+        inputs,
+        token_embedding,
+        positions="none",
+        dropout=dropout,
+        token_dropout=token_dropout,
+        dtype=dtype,
+    )
     for number in range(num_layers):
         layer = ConvolutionBlock(
             hidden_dim,

@@ -17,6 +17,7 @@ def lstm_encoder(
     embedding_dim: int | None = None,
     bidirectional: bool = False,
     dropout: float = 0.2,
+    token_dropout: float = 0.0,
     dtype: Any = None,
     name: str = "lstm_encoder",
 ) -> keras.Model:
@@ -32,6 +33,8 @@ def lstm_encoder(
             model needs.
         bidirectional: Also read backwards.
         dropout: Rate for the embedding and for the output of each LSTM.
+        token_dropout: Rate at which whole tokens are hidden in training, which keeps a model from
+            learning single rare words by heart ([Iyyer et al.](https://aclanthology.org/P15-1162)).
         dtype: A dtype policy such as `"mixed_bfloat16"`. Default: Keras's global one.
         name: The model's name.
 
@@ -53,7 +56,14 @@ def lstm_encoder(
     token_embedding = make_token_embedding(
         vocab_size, embedding_dim, initializer="uniform", dtype=dtype
     )
-    x = embed(inputs, token_embedding, positions="none", dropout=dropout, dtype=dtype)
+    x = embed(
+        inputs,
+        token_embedding,
+        positions="none",
+        dropout=dropout,
+        token_dropout=token_dropout,
+        dtype=dtype,
+    )
     for number in range(num_layers):
         layer = RecurrentBlock(
             hidden_dim, bidirectional, dropout, name=f"block_{number}", dtype=dtype

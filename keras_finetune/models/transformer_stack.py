@@ -67,6 +67,7 @@ def embed(
     norm: str | None = None,
     norm_epsilon: float = 1e-12,
     dropout: float = 0.0,
+    token_dropout: float = 0.0,
     dtype: Any = None,
 ) -> Any:
     """Turn token ids into vectors that know their positions.
@@ -81,13 +82,14 @@ def embed(
         norm: Normalize the sum: `"layer"`, `"rms"`, or `None` for not at all.
         norm_epsilon: Of that normalization.
         dropout: Rate for the result.
+        token_dropout: Rate at which whole tokens are dropped from the result.
         dtype: The dtype policy.
 
     Returns:
         A symbolic tensor (batch, length, hidden_dim).
     """
     check_choice("positions", positions, ["learned", "rotary", "none"])
-    check_rate(dropout=dropout)
+    check_rate(dropout=dropout, token_dropout=token_dropout)
     x = token_embedding(inputs[prefix + "token_ids"])
     if num_segments:
         segment_embedding = keras.layers.Embedding(
@@ -105,6 +107,10 @@ def embed(
         )(x)
     if norm is not None:
         x = make_norm(norm, norm_epsilon, name=prefix + "embedding_norm", dtype=dtype)(x)
+    if token_dropout:
+        x = keras.layers.Dropout(
+            token_dropout, (None, None, 1), name=prefix + "token_dropout", dtype=dtype
+        )(x)
     return keras.layers.Dropout(dropout, name=prefix + "embedding_dropout", dtype=dtype)(x)
 
 

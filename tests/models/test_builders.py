@@ -182,3 +182,15 @@ def test_saving_round_trips_in_a_fresh_process(builders, rows, outputs, random_w
         check=False,
     )
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
+
+
+@pytest.mark.parametrize("name", ["lstm_encoder", "cnn_encoder"])
+def test_token_dropout_hides_whole_tokens_in_training_only(name):
+    model = getattr(models, name)(50, hidden_dim=8, dropout=0.0, token_dropout=0.5)
+    ids = np.arange(48).reshape(4, 12)
+    vectors = keras.Model(model.inputs, model.get_layer("token_dropout").output)
+    inputs = {"token_ids": ids, "padding_mask": np.ones_like(ids, bool)}
+    hidden = keras.ops.convert_to_numpy(vectors(inputs, training=True)) == 0
+    np.testing.assert_array_equal(hidden.any(axis=-1), hidden.all(axis=-1))
+    assert 0 < hidden.mean() < 1
+    assert (keras.ops.convert_to_numpy(vectors(inputs, training=False)) != 0).any(axis=-1).all()
