@@ -2,10 +2,12 @@
 
 First an Embedding + LSTM model is compiled and fitted with plain Keras: numpy arrays, one-hot
 labels, `categorical_crossentropy`, `validation_data=(x, y)`. Then `FineTuner` takes the very same
-model and arrays, freezes all but the head, unfreezes the rest, and tells what trains.
+model and arrays, freezes all but the head, unfreezes the rest, and tells what trains. Last, a
+builder and a task make the same model.
 
-The texts are docstrings of the installed packages: which package does each document? Expect both
-parts to end above 60% validation accuracy on five classes, in about half a minute on two cores.
+The texts are docstrings of the installed packages: which package does each document? Expect
+validation accuracies near 67%, 67% and 70% at the end of the three parts, on five classes of
+unequal size, after about a minute on two cores.
 
     python examples/01_article.py [--quick]
 """

@@ -5,7 +5,10 @@ of your own come with `--data`: a .tsv, .csv, .jsonl or .parquet file, or a fold
 and test files. Without a network, `--offline` (and `--quick`) classify the documentation of the
 installed Python packages instead: the same code, other texts.
 
-A bidirectional LSTM is trained from random weights, with early stopping. FIGURES
+A bidirectional LSTM is trained from random weights, three epochs. Expect 88% of AG's official test
+to be right after 13,000 rows of its news (TF-IDF with logistic regression gets 89%), and 83% of the
+documentation. Each of these two runs took about a minute of processor time. All of AG's 120,000
+rows take nine times that, and were not measured.
 
     python examples/02_news.py [--quick] [--offline]
     python examples/02_news.py --data news/ --text title description --labels World Sports ...
