@@ -38,7 +38,7 @@ def encoded_store(
         options: All else that changes the result; must start with the task's `"kind"`.
         encode: From a chunk of rows and the number of its first row to columns of the store.
         total: int, rows that come out, for the progress bar; None if not known.
-        directory: Where the store goes; the cache directory if None.
+        directory: Where the store goes, without a progress bar; the cache directory if None.
 
     Returns:
         The store.
@@ -63,7 +63,8 @@ def encoded_store(
             first_row += len(next(iter(chunk.values())))
 
     path = (directory or cache_dir()) / f"{options['kind']}-{key[:20]}"
-    return build_store(path, key, chunks, description="Encoding", total=total)
+    description = "Encoding" if directory is None else None
+    return build_store(path, key, chunks, description=description, total=total)
 
 
 def token_columns(encoded: EncodedBatch, tokenizer: Tokenizer) -> Encoded:
