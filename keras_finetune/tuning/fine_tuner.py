@@ -258,7 +258,8 @@ class FineTuner:
         if not self.history:
             raise RuntimeError(
                 "evaluate was called before fit, so that nothing has been tuned yet. Call fit "
-                "first; to score the model as it is, call model.compile and model.evaluate."
+                "first; to score the model as it is, call task.evaluate(model, examples), or "
+                "model.compile and model.evaluate."
             )
         return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
 
