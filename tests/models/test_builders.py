@@ -156,7 +156,7 @@ import keras
 import keras_finetune as kft
 folder = sys.argv[1]
 for number, name in enumerate(json.loads(sys.argv[2])):
-    load = keras.saving.load_model if number else kft.models.load_model
+    load = keras.saving.load_model if number else kft.load_model
     model = load(folder + "/" + name + ".keras")
     inputs = dict(np.load(folder + "/" + name + ".npz"))
     expected = inputs.pop("expected")
