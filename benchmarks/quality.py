@@ -7,9 +7,9 @@ The data sets are files that this project does not hold: `--data`, or the enviro
 KERAS_FINETUNE_DATA, names the folder that holds them (`DATASETS` says where in it). All else is
 what a user of the library would write. The last line is JSON.
 
-The recipes of the LSTM and the CNN were compared on validation data; the transformer's is not tuned.
-The validation set is the data set's own, or a twentieth of the training set; the weights of the
-epoch with the lowest validation loss are scored on the test set.
+The recipes of the LSTM and the CNN were compared on validation data; that of the transformer is not
+tuned yet. The validation set is the data set's own, or a twentieth of the training set; the weights
+of the epoch with the lowest validation loss are scored on the test set.
 
 - `--labels N` trains on N labelled rows only, for a fixed number of epochs, without validation.
 - `--pretrain` (`transformer_encoder`) first learns to predict masked tokens of all training texts,
