@@ -6,8 +6,6 @@ import pytest
 from keras_finetune import FineTuner, models
 from keras_finetune.tasks import LanguageModeling
 
-pytestmark = pytest.mark.backends
-
 
 @pytest.fixture
 def task(tokenizer):
@@ -32,6 +30,7 @@ def test_rows_are_the_text_cut_into_pieces(task, reviews):
     assert len(expected) - len(joined) < 13
 
 
+@pytest.mark.backends
 def test_learns(task, tokenizer, reviews):
     backbone = models.transformer_decoder(
         tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=32, max_length=12, dropout=0.0

@@ -6,8 +6,6 @@ from keras_finetune.data import Tokenizer, read
 from keras_finetune.tasks import MaskedLanguageModeling
 from keras_finetune.tasks.text_blocks import blocks_store
 
-pytestmark = pytest.mark.backends
-
 
 @pytest.fixture
 def task(tokenizer):
@@ -42,6 +40,7 @@ def test_hidden_anew_in_every_epoch_and_the_same_for_a_seed(task, reviews):
     assert positions(task.dataset(reviews, shuffle=False)) == first
 
 
+@pytest.mark.backends
 def test_learns(task, tokenizer, reviews):
     backbone = models.transformer_encoder(
         tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=32, max_length=20, dropout=0.0

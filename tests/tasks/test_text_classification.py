@@ -5,14 +5,13 @@ import pytest
 from keras_finetune import FineTuner, models
 from keras_finetune.tasks import TextClassification
 
-pytestmark = pytest.mark.backends
-
 
 @pytest.fixture
 def task(tokenizer):
     return TextClassification(["bad", "good"], tokenizer, max_length=32)
 
 
+@pytest.mark.backends
 def test_learns_and_tells(task, backbone, reviews):
     tuner = FineTuner(task.build(backbone))
     tuner.compile("adam", learning_rate=0.01)
@@ -28,6 +27,7 @@ def test_learns_and_tells(task, backbone, reviews):
     assert sum(good.probabilities.values()) == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.backends
 def test_predictions_keep_the_order_of_texts(task, backbone, rng):
     model = task.build(backbone)
     words = ["film", "long", "best", "waste", "year"]
@@ -59,6 +59,7 @@ def test_balanced_classes_weigh_the_rare_one(task, backbone, reviews):
     tuner.fit(dataset, epochs=1, class_weight="balanced", verbose=0)
 
 
+@pytest.mark.backends
 def test_multi_label(tokenizer, backbone, reviews):
     kinds = [["short"] if len(text) < 22 else ["long", "film"] for text in reviews["text"]]
     kinds[0] = []

@@ -5,8 +5,6 @@ import pytest
 from keras_finetune import FineTuner
 from keras_finetune.tuning import check_fit_data
 
-pytestmark = pytest.mark.backends
-
 
 def weights(model):
     return [np.array(value) for value in model.get_weights()]

@@ -4,8 +4,6 @@ import pytest
 from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.recipe import make_recipe
 
-pytestmark = pytest.mark.backends
-
 
 def test_recompiles_only_where_something_changed(model, loss):
     compilation = Compilation(model)
@@ -34,8 +32,6 @@ def test_compile_arguments_of_the_model(model):
 
 
 def test_loss_scaling_is_carried_through(data, loss, make_classifier):
-    if keras.backend.backend() == "torch":
-        pytest.skip("float16 products are not implemented by PyTorch on every CPU")
     keras.config.set_dtype_policy("mixed_float16")
     model = make_classifier()
     compilation = Compilation(model)

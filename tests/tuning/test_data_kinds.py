@@ -10,8 +10,6 @@ from keras_finetune.tuning.data_kinds import (
     is_tf_dataset,
 )
 
-pytestmark = pytest.mark.backends
-
 
 class Pairs(keras.utils.PyDataset):
     def __len__(self):

@@ -3,8 +3,6 @@ import pytest
 
 from keras_finetune.tuning import freeze, learning_rate_groups
 
-pytestmark = pytest.mark.backends
-
 
 def scales(groups):
     return {variable.path: group.scale for group in groups for variable in group.variables}

@@ -3,8 +3,6 @@ import pytest
 
 from keras_finetune.tuning import check_loss
 
-pytestmark = pytest.mark.backends
-
 
 def model(activation):
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation=activation)])

@@ -3,8 +3,6 @@ import pytest
 
 from keras_finetune.tuning.recipe import make_recipe
 
-pytestmark = pytest.mark.backends
-
 
 def test_by_name_leaves_biases_out_of_weight_decay(model):
     recipe = make_recipe("adamw", 0.5, compile_args={})
