@@ -8,6 +8,7 @@ import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_finetune.suggest import did_you_mean
+from keras_finetune.tuning.grouped_optimizer import GroupedOptimizer
 from keras_finetune.tuning.groups import (
     LearningRate,
     LearningRateGroup,
@@ -123,6 +124,12 @@ def make_recipe(
 
 
 def _template(optimizer: "str | keras.optimizers.Optimizer") -> keras.optimizers.Optimizer:
+    if isinstance(optimizer, GroupedOptimizer):
+        raise ValueError(
+            "A GroupedOptimizer holds groups of one model's variables at one time, as in a "
+            "checkpoint of a tuned model. Call FineTuner.compile with an optimizer's name and "
+            "learning_rate={...}, which groups what is trainable."
+        )
     if isinstance(optimizer, keras.optimizers.Optimizer):
         return clone(optimizer)
     if not isinstance(optimizer, str):
