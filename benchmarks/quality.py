@@ -1,17 +1,18 @@
 """Train a model on a real data set and score it on the test set, once.
 
     python benchmarks/quality.py --dataset NAME --model NAME [--data DIR] [--labels N] [--pretrain]
-                                 [--epochs N] [--seed N]
+                                 [--epochs N] [--seed N] [--validate]
 
 The data sets are files that this project does not hold: `--data`, or the environment variable
 KERAS_FINETUNE_DATA, names the folder that holds them (`DATASETS` says where in it). All else is
 what a user of the library would write. The last line is JSON.
 
-The recipes of the LSTM and the CNN were compared on validation data; that of the transformer is not
-tuned yet. The validation set is the data set's own, or a twentieth of the training set; the weights
-of the epoch with the lowest validation loss are scored on the test set.
+The recipes of the LSTM and the CNN, their number of epochs included, were compared with
+`--validate`: a twentieth of the training set, or the data set's own validation set, is then held
+out and scored in place of the test set. That of the transformer is not tuned yet. Without
+`--validate` the model trains on all training rows, and the test set is scored once.
 
-- `--labels N` trains on N labelled rows only, for a fixed number of epochs, without validation.
+- `--labels N` trains on N labelled rows only.
 - `--pretrain` (`transformer_encoder`) first learns to predict masked tokens of all training texts,
   without labels, and also trains the same model from scratch, on the same labels, to compare.
 """
@@ -115,10 +116,15 @@ PRETRAINING_LENGTH, PRETRAINING_EPOCHS, MASK_RATE = 64, 6, 0.25
 PROBE_RATE, PROBE_EPOCHS = 5e-3, 3
 
 
-def read_splits(folder: Path, dataset: Dataset, seed: int) -> kft.data.Splits:
-    """Read the training, validation and test set, with the columns `text` and `label`."""
-    splits = kft.data.load(folder, validation=0.05, columns=[*dataset.text, "label"], seed=seed)
-    return kft.data.Splits(*(joined(rows, dataset.text) for rows in splits))
+def read_sets(
+    folder: Path, dataset: Dataset, seed: int, validate: bool
+) -> tuple[kft.data.Examples, kft.data.Examples]:
+    """Read the training set and the set to score, with the columns `text` and `label`."""
+    columns = [*dataset.text, "label"]
+    share = 0.05 if validate else 0
+    train, validation, test = kft.data.load(folder, validation=share, columns=columns, seed=seed)
+    scored = validation if validate else test
+    return joined(train, dataset.text), joined(scored, dataset.text)
 
 
 def joined(rows: kft.data.Examples, text: tuple[str, ...]) -> kft.data.Examples:
@@ -145,22 +151,19 @@ def tune(
     backbone: keras.Model,
     recipe: Recipe,
     train: kft.data.Examples,
-    validation: kft.data.Examples | None,
     seed: int,
     probe_epochs: int = 0,
 ) -> keras.Model:
     """Train a classifier: with `probe_epochs`, first its head only."""
     tuner = kft.FineTuner(task.build(backbone, **recipe.head))
-    data: dict[str, Any] = {"x": task.dataset(train, batch_size=recipe.batch_size, seed=seed)}
-    if validation is not None:
-        data["validation_data"] = task.dataset(validation, batch_size=128)
+    data = task.dataset(train, batch_size=recipe.batch_size, seed=seed)
     if probe_epochs:
         tuner.compile("adamw", learning_rate=PROBE_RATE)
         tuner.freeze("backbone")
-        tuner.fit(**data, epochs=probe_epochs, verbose=2)
+        tuner.fit(data, epochs=probe_epochs, verbose=2)
         tuner.unfreeze("backbone")
     tuner.compile("adamw", **recipe.compile)
-    tuner.fit(**data, epochs=recipe.epochs, verbose=2)
+    tuner.fit(data, epochs=recipe.epochs, verbose=2)
     return tuner.model
 
 
@@ -181,6 +184,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--validate", action="store_true", help="score held-out training rows")
     chosen = parser.parse_args()
     dataset, recipe = DATASETS[chosen.dataset], RECIPES[chosen.model]
     recipe = replace(recipe, epochs=chosen.epochs or recipe.epochs)
@@ -192,13 +196,14 @@ def main() -> None:
         parser.error("--pretrain goes with --model transformer_encoder.")
 
     started = time.perf_counter()
-    train, validation, test = read_splits(Path(folder) / dataset.folder, dataset, chosen.seed)
+    where = Path(folder) / dataset.folder
+    train, scored = read_sets(where, dataset, chosen.seed, chosen.validate)
     labels, texts = train.label_names(), train.column("text")
-    print(f"{len(train):,} rows to train, {len(validation):,} to validate, {len(test):,} to test")
+    scored_name = "validation" if chosen.validate else "test"
+    print(f"{len(train):,} rows to train, {len(scored):,} {scored_name} rows")
     if chosen.labels and chosen.labels < len(train):
         train = kft.data.split(train, 0, chosen.labels, stratify="label", seed=chosen.seed).test
-        validation = None
-        print(f"of which {len(train):,} labelled rows are used, and no validation")
+        print(f"of which {len(train):,} labelled rows are used")
     tokenizer = kft.data.Tokenizer.train(texts, recipe.vocab_size, dataset.kind)
     task = kft.tasks.TextClassification(labels, tokenizer, max_length=dataset.max_length)
 
@@ -209,15 +214,15 @@ def main() -> None:
 
     def score(name: str, model: keras.Model, since: float) -> dict[str, float]:
         seconds = round(time.perf_counter() - since, 1)
-        report = task.evaluate(model, test)
-        rich.print(report.table(f"{name}: {len(test):,} test rows, {seconds:.0f} s"))
+        report = task.evaluate(model, scored)
+        rich.print(report.table(f"{name}: {len(scored):,} {scored_name} rows, {seconds:.0f} s"))
         return {
             "accuracy": round(report.accuracy, 4),
             "macro_f1": round(report.macro_f1, 4),
             "seconds": seconds,
         }
 
-    tune_args = {"train": train, "validation": validation, "seed": chosen.seed}
+    tune_args = {"train": train, "seed": chosen.seed}
     model = tune(task, new_backbone(), recipe, **tune_args)
     scores = score("from scratch", model, started)
     if chosen.pretrain:
@@ -230,7 +235,7 @@ def main() -> None:
         "dataset": chosen.dataset,
         "model": chosen.model,
         "train_rows": len(train),
-        "test_rows": len(test),
+        f"{scored_name}_rows": len(scored),
         **scores,
         "settings": {
             "labels": chosen.labels,
