@@ -14,8 +14,9 @@ MAY_IMPORT = {
     "data": set(),
     "models": set(),
     "evaluation": set(),
+    "pretrained": {"data", "models"},
     "tuning": {"data", "models"},
-    "tasks": {"data", "models", "evaluation", "tuning"},
+    "tasks": {"data", "models", "evaluation", "pretrained", "tuning"},
 }
 
 

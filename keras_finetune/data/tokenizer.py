@@ -26,6 +26,8 @@ class Tokenizer:
     Attributes:
         special_tokens: The special token of each role (``"pad"``, ``"unk"``, ``"cls"``, ``"sep"``,
             ``"mask"``, ``"bos"``, ``"eos"``) that the vocabulary has.
+        chat_template: The Jinja template that a chat model's conversations are written with, or
+            None.
         pad_id: Id of the padding token, None where there is none. Likewise `unk_id`, `cls_id`,
             `sep_id`, `mask_id`, `bos_id` and `eos_id`.
 
@@ -40,7 +42,10 @@ class Tokenizer:
     """
 
     def __init__(
-        self, tokenizer: tokenizers.Tokenizer, special: dict[str, str] | None = None
+        self,
+        tokenizer: tokenizers.Tokenizer,
+        special: dict[str, str] | None = None,
+        chat_template: str | None = None,
     ) -> None:
         # A copy, so that what its owner sets later (truncation, padding) does not reach this one.
         self._tokenizer = _copy(tokenizer)
@@ -48,6 +53,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._truncating: dict[int, tokenizers.Tokenizer] = {}
         self.special_tokens = special or special_tokens(self._tokenizer, {})
+        self.chat_template = chat_template
         self.pad_id = self._id_of("pad")
         self.unk_id = self._id_of("unk")
         self.cls_id = self._id_of("cls")
@@ -116,8 +122,8 @@ class Tokenizer:
         """Write the tokenizer in Hugging Face's format.
 
         Args:
-            path: A file that ends in ``.json``; else a directory, which gets ``tokenizer.json``
-                and ``special_tokens_map.json`` and is made if need be.
+            path: A file that ends in ``.json``; else a directory, which gets ``tokenizer.json``,
+                ``tokenizer_config.json`` and ``special_tokens_map.json`` and is made if need be.
         """
         path = Path(path)
         if path.suffix == ".json":
@@ -127,8 +133,14 @@ class Tokenizer:
         path.mkdir(parents=True, exist_ok=True)
         self._tokenizer.save(str(path / "tokenizer.json"))
         roles = {f"{role}_token": token for role, token in self.special_tokens.items()}
-        text = json.dumps(roles, ensure_ascii=False, indent=2)
-        (path / "special_tokens_map.json").write_text(text + "\n", "utf-8")
+        # This class reads tokenizer.json as it is, where a family's own would guess.
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
+        if self.chat_template is not None:
+            config["chat_template"] = self.chat_template
+        files = {"special_tokens_map.json": roles, "tokenizer_config.json": config}
+        for name, content in files.items():
+            text = json.dumps(content, ensure_ascii=False, indent=2)
+            (path / name).write_text(text + "\n", "utf-8")
 
     def encode(
         self, text: str, pair: str | None = None, max_length: int | None = None

@@ -24,7 +24,7 @@ _KINDS = (("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt"))
 
 def read_tokenizer(
     path: str | Path, lowercase: bool | None = None
-) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+) -> tuple[tokenizers.Tokenizer, dict[str, str], str | None]:
     """Read a tokenizer from a directory or a file.
 
     Args:
@@ -35,7 +35,8 @@ def read_tokenizer(
             of the vocabulary has a capital letter.
 
     Returns:
-        The tokenizer, without truncation and padding, and the special tokens by role.
+        The tokenizer, without truncation and padding, the special tokens by role, and the chat
+        template if there is one.
 
     Raises:
         FileNotFoundError: Nothing of the kind is there.
@@ -58,7 +59,7 @@ def read_tokenizer(
     # Padding is the pipeline's work, and truncation is asked for with each call.
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return tokenizer, special_tokens(tokenizer, noted)
+    return tokenizer, special_tokens(tokenizer, noted), _chat_template(folder, config)
 
 
 def special_tokens(tokenizer: tokenizers.Tokenizer, noted: Mapping[str, Any]) -> dict[str, str]:
@@ -80,6 +81,18 @@ def bert_template(tokenizer: tokenizers.Tokenizer) -> Any:
     return processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=marks
     )
+
+
+def _chat_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Return the template of conversations, from its own file or from the config."""
+    file = folder / "chat_template.jinja"
+    if file.exists():
+        return file.read_text("utf-8")
+    found = config.get("chat_template")
+    if isinstance(found, list):  # several, by name
+        named = {entry.get("name"): entry.get("template") for entry in found}
+        found = named.get("default")
+    return found if isinstance(found, str) else None
 
 
 def _find(path: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from keras_finetune.models.lstm_encoder import lstm_encoder
 from keras_finetune.models.masked_language_model import masked_language_model
 from keras_finetune.models.pooling import MaskedPooling
 from keras_finetune.models.position_embedding import PositionEmbedding
+from keras_finetune.models.question_answerer import ForbidPadding, question_answerer
 from keras_finetune.models.recurrent_block import RecurrentBlock
 from keras_finetune.models.text_classifier import text_classifier
 from keras_finetune.models.transformer_block import TransformerBlock
@@ -25,6 +26,7 @@ __all__ = [
     "Attention",
     "ConvolutionBlock",
     "FeedForward",
+    "ForbidPadding",
     "GatherPositions",
     "MaskedPooling",
     "PositionEmbedding",
@@ -36,6 +38,7 @@ __all__ = [
     "language_model",
     "lstm_encoder",
     "masked_language_model",
+    "question_answerer",
     "text_classifier",
     "transformer_decoder",
     "transformer_encoder",

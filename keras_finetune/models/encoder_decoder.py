@@ -23,6 +23,7 @@ def encoder_decoder(
     *,
     num_decoder_layers: int | None = None,
     positions: str = "learned",
+    position_offset: int = 0,
     norm: str = "layer",
     norm_first: bool = True,
     norm_epsilon: float = 1e-5,
@@ -51,6 +52,8 @@ def encoder_decoder(
         num_decoder_layers: Number of decoder blocks, `decoder_block_0` the lowest. Default:
             `num_layers`.
         positions: `"learned"`, `"rotary"` (no longest sequence) or `"none"`.
+        position_offset: Rows of the position tables that come before the first position (2 in
+            BART).
         norm: `"layer"` or `"rms"`.
         norm_first: Normalize before each layer rather than after each sum.
         norm_epsilon: Added to the variance.
@@ -89,6 +92,7 @@ def encoder_decoder(
     embedding = {
         "positions": positions,
         "max_length": max_length,
+        "position_offset": position_offset,
         "norm": norm if has_embedding_norm else None,
         "norm_epsilon": norm_epsilon,
         "dropout": dropout,

@@ -7,7 +7,11 @@ from keras_finetune.models.vocabulary import vocabulary_scores
 
 
 def language_model(
-    backbone: keras.Model, *, tied: bool = True, name: str = "language_model"
+    backbone: keras.Model,
+    *,
+    tied: bool = True,
+    use_bias: bool = False,
+    name: str = "language_model",
 ) -> keras.Model:
     """Put a next-token head on a causal backbone, or on an encoder-decoder.
 
@@ -19,6 +23,7 @@ def language_model(
         tied: Share the matrix of `token_embedding`
             ([Press and Wolf, 2016](https://arxiv.org/abs/1608.05859)); else `head_projection` has
             its own.
+        use_bias: Whether the logit of each token has a bias (BART).
         name: The model's name.
 
     Returns:
@@ -43,5 +48,5 @@ def language_model(
                 f"lstm_encoder(bidirectional=False), or masked_language_model."
             )
     features = backbone_features(backbone)
-    logits = vocabulary_scores(backbone, features, tied=tied, bias=False)
+    logits = vocabulary_scores(backbone, features, tied=tied, bias=use_bias)
     return keras.Model(backbone_inputs(backbone), logits, name=name)

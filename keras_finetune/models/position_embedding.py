@@ -15,12 +15,13 @@ class PositionEmbedding(keras.layers.Layer):
     Positions count from 0 at the left, so that sequences must be padded on the right.
 
     Args:
-        input_dim: The number of positions: the greatest length.
+        input_dim: The number of rows of the table.
         initializer: The table's initializer.
+        offset: Rows at the start that are no positions (2 in RoBERTa and BART).
         **kwargs: `name`, `dtype`, `trainable`.
 
     Raises:
-        ValueError: When called on a sequence that is longer than `input_dim`.
+        ValueError: When called on a sequence that is longer than `max_length`.
 
     Example:
         >>> import numpy as np
@@ -28,16 +29,19 @@ class PositionEmbedding(keras.layers.Layer):
         (2, 5, 4)
     """
 
-    def __init__(self, input_dim: int, initializer: Any = "uniform", **kwargs: Any) -> None:
+    def __init__(
+        self, input_dim: int, initializer: Any = "uniform", offset: int = 0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
-        check_positive(input_dim=input_dim)
+        check_positive(input_dim=input_dim, positions=input_dim - offset)
         self.input_dim = input_dim
         self.initializer = keras.initializers.get(initializer)
+        self.offset = offset
 
     @property
     def max_length(self) -> int:
         """The greatest length of a sequence."""
-        return self.input_dim
+        return self.input_dim - self.offset
 
     def build(self, input_shape: Any) -> None:
         self.embeddings = self.add_weight(
@@ -47,19 +51,24 @@ class PositionEmbedding(keras.layers.Layer):
         )
 
     def call(self, inputs: Any) -> Any:
-        if inputs.shape[1] is not None and inputs.shape[1] > self.input_dim:
+        if inputs.shape[1] is not None and inputs.shape[1] > self.max_length:
             raise ValueError(
                 f"The sequences are {inputs.shape[1]} tokens long, but {self.name!r} has only "
-                f"{self.input_dim} positions. Truncate them to max_length={self.input_dim}, or "
+                f"{self.max_length} positions. Truncate them to max_length={self.max_length}, or "
                 f"build the model with a greater max_length."
             )
         # Not embeddings[:length], which would clamp a length that is too great without a word.
         size = (ops.shape(inputs)[1], self.embeddings.shape[-1])
-        return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (0, 0), size)
+        return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (self.offset, 0), size)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         initializer = keras.initializers.serialize(self.initializer)
-        return {**super().get_config(), "input_dim": self.input_dim, "initializer": initializer}
+        return {
+            **super().get_config(),
+            "input_dim": self.input_dim,
+            "initializer": initializer,
+            "offset": self.offset,
+        }

@@ -19,6 +19,7 @@ def text_classifier(
     pooling: str = "mean",
     hidden_dim: int | None = None,
     hidden_activation: str = "tanh",
+    use_bias: bool = True,
     dropout: float = 0.1,
     activation: str | None = None,
     name: str = "text_classifier",
@@ -37,6 +38,7 @@ def text_classifier(
         hidden_dim: Width of a dense layer between pooling and logits (as BERT's pooler). Default:
             no such layer.
         hidden_activation: Its activation.
+        use_bias: Whether the logits have a bias.
         dropout: Rate before the logits.
         activation: `None` for logits, `"softmax"` for probabilities of exclusive classes,
             `"sigmoid"` for independent ones.
@@ -74,6 +76,10 @@ def text_classifier(
         x = keras.layers.Dense(hidden_dim, activation=function, name="head_hidden")(x)
     x = keras.layers.Dropout(dropout, name="head_dropout")(x)
     logits = keras.layers.Dense(
-        num_classes, activation=activation, name="head_logits", dtype="float32"
+        num_classes,
+        activation=activation,
+        use_bias=use_bias,
+        name="head_logits",
+        dtype="float32",
     )
     return keras.Model(backbone_inputs(backbone), logits(x), name=name)

@@ -23,6 +23,7 @@ def transformer_encoder(
     max_length: int = 512,
     *,
     positions: str = "learned",
+    position_offset: int = 0,
     num_segments: int = 0,
     norm: str = "layer",
     norm_first: bool = False,
@@ -51,7 +52,9 @@ def transformer_encoder(
         intermediate_dim: Width of the feed-forward layers. Default: `4 * hidden_dim`.
         max_length: Number of learned positions: the longest sequence.
         positions: `"learned"`, `"rotary"` (no longest sequence) or `"none"`.
-        num_segments: Number of segment ids (2 in BERT, for text pairs). Above 0, the model has a
+        position_offset: Rows of the position table that come before the first position (2 in
+            RoBERTa).
+        num_segments: Number of segment ids (2 in BERT, for text pairs). Above 1, the model has a
             third input, `segment_ids`.
         norm: `"layer"` or `"rms"`.
         norm_first: Normalize before each layer rather than after each sum.
@@ -82,7 +85,7 @@ def transformer_encoder(
         (None, None, 16)
     """
     check_positive(num_layers=num_layers, num_heads=num_heads, hidden_dim=hidden_dim)
-    inputs = token_inputs(segments=num_segments > 0)
+    inputs = token_inputs(segments=num_segments > 1)
     token_embedding = make_token_embedding(vocab_size, hidden_dim, dtype=dtype)
     has_embedding_norm = not norm_first if embedding_norm is None else embedding_norm
     x = embed(
@@ -90,6 +93,7 @@ def transformer_encoder(
         token_embedding,
         positions=positions,
         max_length=max_length,
+        position_offset=position_offset,
         num_segments=num_segments,
         norm=norm if has_embedding_norm else None,
         norm_epsilon=norm_epsilon,

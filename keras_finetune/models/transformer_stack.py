@@ -63,6 +63,7 @@ def embed(
     prefix: str = "",
     positions: str = "learned",
     max_length: int = 512,
+    position_offset: int = 0,
     num_segments: int = 0,
     norm: str | None = None,
     norm_epsilon: float = 1e-12,
@@ -78,7 +79,8 @@ def embed(
         prefix: Of the inputs' names, and, unless it is empty, of the layers' names.
         positions: `"learned"`, `"rotary"` or `"none"`; only learned ones are added here.
         max_length: Number of learned positions.
-        num_segments: Number of segment vectors, 0 for none.
+        position_offset: Rows of their table before the first position.
+        num_segments: Number of segment vectors, 0 for none. A single one is added everywhere.
         norm: Normalize the sum: `"layer"`, `"rms"`, or `None` for not at all.
         norm_epsilon: Of that normalization.
         dropout: Rate for the result.
@@ -100,10 +102,17 @@ def embed(
             dtype=dtype,
         )
         add = keras.layers.Add(name=prefix + "embedding_sum", dtype=dtype)
-        x = add([x, segment_embedding(inputs[prefix + "segment_ids"])])
+        token_ids = inputs[prefix + "token_ids"]
+        single = num_segments == 1
+        ids = keras.ops.zeros_like(token_ids) if single else inputs[prefix + "segment_ids"]
+        x = add([x, segment_embedding(ids)])
     if positions == "learned":
         x = PositionEmbedding(
-            max_length, _normal(), name=prefix + "position_embedding", dtype=dtype
+            max_length + position_offset,
+            _normal(),
+            position_offset,
+            name=prefix + "position_embedding",
+            dtype=dtype,
         )(x)
     if norm is not None:
         x = make_norm(norm, norm_epsilon, name=prefix + "embedding_norm", dtype=dtype)(x)
