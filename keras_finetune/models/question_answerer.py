@@ -37,7 +37,7 @@ class ForbidPadding(keras.layers.Layer):
         mask = ops.cast(padding_mask, "bool")
         return ops.where(mask[:, :, None], inputs, _IMPOSSIBLE)
 
-    def compute_output_shape(self, inputs_shape: Any, mask_shape: Any = None) -> Any:
+    def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any) -> Any:
         return inputs_shape
 
 

@@ -112,16 +112,17 @@ def _config_of(
     candidates = [family for family in FAMILIES.values() if family.builder == builder]
     # Some families are built alike: the one that the model came from is the first choice.
     candidates.sort(key=lambda family: family.model_type != before.get("model_type"))
+    of_head: dict[str, Any] = {}
+    if kind in ("masked_language_model", "language_model"):
+        of_head = {"tie_word_embeddings": head_arguments["tied"]}
+    elif kind == "text_classifier":
+        of_head = _label_config(labels, head_arguments["num_classes"])
     reasons = []
     for family in candidates:
-        found: dict[str, Any] = {"model_type": family.model_type, **family.config(arguments)}
-        if kind in ("masked_language_model", "language_model"):
-            found["tie_word_embeddings"] = head_arguments["tied"]
-        elif kind == "text_classifier":
-            found |= _label_config(labels, head_arguments["num_classes"])
-        if family.model_type == before.get("model_type"):
-            found = {k: v for k, v in before.items() if k not in _OUTDATED} | found
         try:
+            found = {"model_type": family.model_type, **family.config(arguments), **of_head}
+            if family.model_type == before.get("model_type"):
+                found = {k: v for k, v in before.items() if k not in _OUTDATED} | found
             different = differences(arguments, resolved(builder, family.arguments(found)))
         except ValueError as error:
             reasons.append(f"{family.model_type}: {error}")

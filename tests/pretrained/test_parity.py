@@ -1,0 +1,110 @@
+"""Logits and features equal those of `transformers`, and what is saved is read by it."""
+
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import keras_finetune as kft
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+from .conftest import FAMILIES, HEADS, LABELS  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+CASES = [
+    (family, suffix)
+    for family, (_, _, name) in FAMILIES.items()
+    for suffix in ("Model", *HEADS[name])
+]
+
+
+def their_outputs(model, inputs):
+    given = {
+        "input_ids": inputs["token_ids"].astype("int64"),
+        "attention_mask": inputs["padding_mask"].astype("int64"),
+    }
+    if "segment_ids" in inputs:
+        given["token_type_ids"] = inputs["segment_ids"].astype("int64")
+    if "decoder_token_ids" in inputs:
+        given["decoder_input_ids"] = inputs["decoder_token_ids"].astype("int64")
+        given["decoder_attention_mask"] = inputs["decoder_padding_mask"].astype("int64")
+    with torch.no_grad():
+        found = model(**{name: torch.tensor(value) for name, value in given.items()})
+    if "start_logits" in found:
+        return np.stack([found.start_logits.numpy(), found.end_logits.numpy()], axis=-1)
+    return (found.logits if "logits" in found else found.last_hidden_state).numpy()
+
+
+def our_outputs(model, inputs):
+    if "mask_positions" in model.input:
+        rows, width = inputs["token_ids"].shape
+        inputs = {**inputs, "mask_positions": np.tile(np.arange(width, dtype="int32"), (rows, 1))}
+    return keras.ops.convert_to_numpy(model(inputs))
+
+
+def inputs_for(model, batch, pad):
+    segments = model.get_layer("segment_embedding").input_dim if "segment_ids" in model.input else 1
+    inputs = batch(segments=segments, pad=pad)
+    if "decoder_token_ids" in model.input:
+        target = batch(lengths=(3, 9, 6), width=9, seed=1, pad=pad)
+        inputs |= {f"decoder_{name}": value for name, value in target.items()}
+    return inputs
+
+
+@pytest.mark.parametrize(("family", "suffix"), CASES)
+def test_equal_to_transformers(family, suffix, make_theirs, batch, tmp_path):
+    model = make_theirs(family, suffix)
+    model.save_pretrained(tmp_path / "theirs")
+    ours = kft.load_pretrained(tmp_path / "theirs", head=suffix != "Model")
+    inputs = inputs_for(ours, batch, model.config.pad_token_id)
+    expected, got = their_outputs(model, inputs), our_outputs(ours, inputs)
+    assert got.shape == expected.shape
+    mask = inputs.get("decoder_padding_mask", inputs["padding_mask"])
+    if got.ndim == 3:  # a classifier has one row a text
+        expected, got = expected[mask], got[mask]
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-4)
+    if suffix == "ForSequenceClassification":
+        assert ours.labels == LABELS
+
+    # And back: transformers reads what is saved, to the same logits and the very same numbers.
+    kft.save_pretrained(ours, tmp_path / "ours")
+    again, report = type(model).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["unexpected_keys"]
+    assert all("pooler" in name for name in report["missing_keys"])
+    np.testing.assert_array_equal(their_outputs(again.eval(), inputs), their_outputs(model, inputs))
+    before, after = (load_file(tmp_path / who / "model.safetensors") for who in ("theirs", "ours"))
+    assert after.keys() <= before.keys()
+    assert all("pooler" in name for name in before.keys() - after.keys())
+    for name, value in after.items():
+        assert value.tobytes() == before[name].tobytes(), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_config_survives_without_the_loaded_one(family, make_theirs, tmp_path):
+    model = make_theirs(family)
+    model.save_pretrained(tmp_path / "theirs")
+    ours = kft.load_pretrained(tmp_path / "theirs")
+    ours.save(tmp_path / "model.keras")
+    plain = kft.load_model(tmp_path / "model.keras")
+    assert not hasattr(plain, "pretrained_config")
+    kft.save_pretrained(plain, tmp_path / "ours")
+    again = kft.load_pretrained(tmp_path / "ours")
+    for before, after in zip(ours.weights, again.weights, strict=True):
+        assert before.path == after.path
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (before, after)))
+    assert [layer.get_config() for layer in again.layers if "block" in layer.name] == [
+        layer.get_config() for layer in ours.layers if "block" in layer.name
+    ]
+
+
+def test_prefix_and_bare_files_are_the_same_model(make_theirs, tmp_path):
+    model = make_theirs("bert", "ForSequenceClassification")
+    model.save_pretrained(tmp_path / "whole")
+    model.bert.save_pretrained(tmp_path / "bare")
+    whole, bare = (kft.load_pretrained(tmp_path / name) for name in ("whole", "bare"))
+    for one, other in zip(whole.weights, bare.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (one, other)))
+    with pytest.raises(ValueError, match="BertModel, whose head is not known"):
+        kft.load_pretrained(tmp_path / "bare", head=True)
