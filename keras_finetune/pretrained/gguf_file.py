@@ -49,7 +49,9 @@ class GGUFCheckpoint:
         try:
             import gguf
         except ImportError as error:
-            raise ImportError("Reading .gguf files needs: pip install gguf") from error
+            raise ImportError(
+                'Reading .gguf files needs: pip install "keras_finetune[gguf]"'
+            ) from error
         if not path.is_file():
             raise FileNotFoundError(f'There is no file "{path}"')
         try:

@@ -26,7 +26,7 @@ def download(address: str) -> Path:
         import huggingface_hub
         from huggingface_hub import errors, utils
     except ImportError as error:
-        raise ImportError(f"{address} needs: pip install huggingface_hub") from error
+        raise ImportError(f'{address} needs: pip install "keras_finetune[huggingface]"') from error
     name, _, revision = address.removeprefix(SCHEME).partition("@")
     try:
         utils.validate_repo_id(name)  # type: ignore[attr-defined]

@@ -1,11 +1,12 @@
 """A pretrained model from a directory, a file or a hub."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -103,11 +104,11 @@ def load_pretrained(
     for name in expected:
         check_values(name, weights.read(name))
 
-    with _dtype_policy(dtype):
+    with _dtype_policy(dtype), keras.StatelessScope():
         model = getattr(models, family.builder)(**arguments)
         if kind is not None:
             model = HEAD_BUILDERS[kind](model, **head_arguments)
-    _assign(model, tensors, weights)
+        _initialize_with(model, tensors, weights)
     if quantize is not None:
         model.quantize(quantize)
     model.tokenizer, model.labels, model.pretrained_config = tokenizer, labels, dict(config)
@@ -147,17 +148,24 @@ def _without_prefix(tensor: Tensor, prefix: str) -> Tensor:
     return replace(tensor, names=tuple(name.removeprefix(prefix) for name in tensor.names))
 
 
-def _assign(model: keras.Model, tensors: Iterable[Tensor], weights: _Weights) -> None:
-    """Give every variable its value, one tensor at a time."""
+def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: _Weights) -> None:
+    """Let the variables of a model begin with the values of a checkpoint.
+
+    In a stateless scope variables have no values yet. When it ends they are made one after the
+    other, so that nothing but the model and one tensor is ever in memory.
+    """
     variables = {variable.path: variable for variable in model.weights}
     for tensor in tensors:
-        variable = variables.pop(tensor.variable)
-        value = tensor.join([weights.read(name) for name in tensor.names])
-        # JAX and PyTorch do not take bfloat16 from NumPy; float32 holds all its values.
-        value = value.astype("float32") if value.dtype.name == "bfloat16" else value
-        variable.assign(value.reshape(variable.shape))
+        variables.pop(tensor.variable)._initializer = partial(_value, tensor, weights)
     if variables:
-        raise RuntimeError(f"No tensor of the checkpoint became {sorted(variables)}.")
+        raise RuntimeError(f"No tensor of the checkpoint is meant for {sorted(variables)}.")
+
+
+def _value(tensor: Tensor, weights: _Weights, shape: Sequence[int], dtype: Any = None) -> Any:
+    value = tensor.join([weights.read(name) for name in tensor.names])
+    # Cast before it becomes a tensor, so that no second copy in the file's dtype is made.
+    value = value.astype(np.dtype(dtype), copy=False).reshape(shape)
+    return keras.ops.convert_to_tensor(value, dtype=dtype)
 
 
 @contextmanager

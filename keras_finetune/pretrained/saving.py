@@ -97,6 +97,8 @@ def save_pretrained(
         text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
         (new / "config.json").write_text(text + "\n", "utf-8")
         new.chmod(0o755)
+        for path in new.iterdir():
+            path.chmod(0o644)
         _replace(directory, new)
     finally:
         shutil.rmtree(new, ignore_errors=True)

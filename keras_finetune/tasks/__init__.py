@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "LanguageModeling": "language_modeling",
         "MaskedLanguageModeling": "masked_language_modeling",
-        "Prediction": "text_classification",
+        "Prediction": "prediction",
         "TextClassification": "text_classification",
         "load": "saving",
         "save": "saving",

@@ -1,8 +1,44 @@
-"""Checks that a backbone, a tokenizer and a length fit each other."""
+"""A backbone, a tokenizer and a length that fit each other."""
+
+from collections.abc import Sequence
 
 import keras
 
 from keras_finetune.data import Tokenizer
+
+
+def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokenizer:
+    """Return a task's tokenizer: its own, else the one that the backbone brings.
+
+    Args:
+        backbone: A model, perhaps from `load_pretrained`.
+        tokenizer: The task's own, or None.
+
+    Raises:
+        ValueError: There is neither.
+    """
+    found = tokenizer or getattr(backbone, "tokenizer", None)
+    if not isinstance(found, Tokenizer):
+        raise ValueError(
+            "There is no tokenizer. Give the task one, or build on a backbone from "
+            "keras_finetune.load_pretrained, which brings its own."
+        )
+    return found
+
+
+def hand_on(
+    model: keras.Model, backbone: keras.Model, tokenizer: Tokenizer, labels: Sequence[str] = ()
+) -> None:
+    """Note on a task model what `keras_finetune.save_pretrained` writes beside its weights.
+
+    Args:
+        model: The task model.
+        backbone: What it was built on.
+        tokenizer: What makes its token ids.
+        labels: The names of its classes.
+    """
+    model.tokenizer, model.labels = tokenizer, tuple(labels)
+    model.pretrained_config = getattr(backbone, "pretrained_config", None)
 
 
 def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int) -> None:
@@ -20,8 +56,9 @@ def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int)
     layers = {layer.name: layer for layer in backbone._flatten_layers(include_self=False)}
     embedding = layers.get("token_embedding")
     rows = getattr(embedding, "input_dim", None)
-    # Pretrained embeddings are often filled up to a multiple of 64, which costs nothing.
-    filled_up = rows is not None and rows > tokenizer.vocab_size and rows % 64 == 0
+    # Pretrained embeddings are often filled up, to a multiple of 64 as a rule.
+    own = tokenizer is getattr(backbone, "tokenizer", None)
+    filled_up = rows is not None and rows > tokenizer.vocab_size and (own or rows % 64 == 0)
     if rows is not None and rows != tokenizer.vocab_size and not filled_up:
         raise ValueError(
             f"The tokenizer knows {tokenizer.vocab_size} tokens, but the backbone's embedding has "

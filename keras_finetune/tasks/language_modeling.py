@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
 from keras_finetune.models import language_model
-from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.fitting import check_backbone, hand_on
 from keras_finetune.tasks.text_blocks import blocks_store
 
 
@@ -54,6 +54,7 @@ class LanguageModeling:
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
         model = language_model(backbone, **head_args)
+        hand_on(model, backbone, self.tokenizer)
         self.compile(model, learning_rate=learning_rate)
         return model
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset
 from keras_finetune.models import masked_language_model
-from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.fitting import check_backbone, hand_on
 from keras_finetune.tasks.language_modeling import compile_for_tokens, read_texts
 from keras_finetune.tasks.text_blocks import blocks_store
 
@@ -70,6 +70,7 @@ class MaskedLanguageModeling:
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
         model = masked_language_model(backbone, **head_args)
+        hand_on(model, backbone, self.tokenizer)
         self.compile(model, learning_rate=learning_rate)
         return model
 

@@ -9,6 +9,7 @@ import keras
 
 from keras_finetune.data import Tokenizer
 from keras_finetune.suggest import did_you_mean
+from keras_finetune.tasks.fitting import hand_on
 from keras_finetune.tasks.language_modeling import LanguageModeling
 from keras_finetune.tasks.masked_language_modeling import MaskedLanguageModeling
 from keras_finetune.tasks.text_classification import TextClassification
@@ -70,4 +71,5 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
     task = TASKS[name](tokenizer=tokenizer, **config)
     model = keras.saving.load_model(directory / "model.keras")
     task.compile(model)
+    hand_on(model, model, tokenizer, getattr(task, "labels", ()))
     return task, model

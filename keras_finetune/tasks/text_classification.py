@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +13,9 @@ from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
 from keras_finetune.tasks.encoding import encoded_store, token_columns
-from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
 from keras_finetune.tasks.labels import class_numbers, multi_hot
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one text.
-
-    Attributes:
-        label: The most probable label.
-        probability: Its probability.
-        probabilities: The probability of every label, by name.
-        labels: The labels that are given: `label` alone, or with `multi_label` all that are more
-            probable than not.
-    """
-
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    labels: tuple[str, ...]
+from keras_finetune.tasks.prediction import Prediction, decode
 
 
 class TextClassification:
@@ -41,7 +23,8 @@ class TextClassification:
 
     Args:
         labels: The name of each class, in the order of class numbers.
-        tokenizer: What turns text into token ids.
+        tokenizer: What turns text into token ids. Default: the pretrained backbone's own, once
+            the task has been built on one.
         max_length: int, tokens after which a text is cut off.
         text: Name of the text column, or a pair of names for pairs of texts.
         label: Name of the label column: label names, class numbers, or with `multi_label` lists of
@@ -65,7 +48,7 @@ class TextClassification:
     def __init__(
         self,
         labels: Sequence[str],
-        tokenizer: Tokenizer,
+        tokenizer: Tokenizer | None = None,
         *,
         max_length: int = 256,
         text: "str | tuple[str, str]" = "text",
@@ -78,7 +61,7 @@ class TextClassification:
             raise ValueError(
                 f"labels must be at least two different names. Received: {list(labels)!r}"
             )
-        if not isinstance(tokenizer, Tokenizer):
+        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             raise ValueError(
                 "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
@@ -109,9 +92,11 @@ class TextClassification:
         Raises:
             ValueError: The backbone does not fit the tokenizer or `max_length`.
         """
-        check_backbone(backbone, self.tokenizer, self.max_length)
-        self.segment_ids = _takes_segment_ids(backbone)
+        tokenizer = tokenizer_for(backbone, self.tokenizer)
+        check_backbone(backbone, tokenizer, self.max_length)
+        self.tokenizer, self.segment_ids = tokenizer, _takes_segment_ids(backbone)
         model = text_classifier(backbone, len(self.labels), **head_args)
+        hand_on(model, backbone, tokenizer, self.labels)
         self.compile(model, learning_rate=learning_rate)
         return model
 
@@ -224,14 +209,7 @@ class TextClassification:
         Args:
             probabilities: (rows, classes) float.
         """
-        decoded = []
-        for row in np.asarray(probabilities, float):
-            named = {name: float(value) for name, value in zip(self.labels, row, strict=True)}
-            best = self.labels[int(row.argmax())]
-            several = tuple(name for name, value in named.items() if value > 0.5)
-            labels = several if self.multi_label else (best,)
-            decoded.append(Prediction(best, named[best], named, labels))
-        return decoded
+        return decode(probabilities, self.labels, multi_label=self.multi_label)
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""
@@ -247,6 +225,7 @@ class TextClassification:
     def _store(
         self, examples: Examples, *, labelled: bool = True, directory: Path | None = None
     ) -> Store:
+        tokenizer = self._tokenizer()
         examples.check_columns([*self.text, self.label] if labelled else self.text)
         options = {"kind": "text_classification", "labelled": labelled, **self.get_config()}
         del options["segment_ids"]  # They are in the store in any case.
@@ -254,10 +233,10 @@ class TextClassification:
         def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
             for name in self.text:
                 check_texts(chunk[name], first_row, f"text in column {name!r}")
-            encoded = self.tokenizer.encode_batch(
+            encoded = tokenizer.encode_batch(
                 *(chunk[name] for name in self.text), max_length=self.max_length
             )
-            columns = token_columns(encoded, self.tokenizer)
+            columns = token_columns(encoded, tokenizer)
             if labelled:
                 to_numbers = multi_hot if self.multi_label else class_numbers
                 columns["label"] = to_numbers(
@@ -266,9 +245,15 @@ class TextClassification:
             return columns
 
         total = len(examples)
-        return encoded_store(
-            examples, self.tokenizer, options, encode, total=total, directory=directory
-        )
+        return encoded_store(examples, tokenizer, options, encode, total=total, directory=directory)
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise ValueError(
+                "The task has no tokenizer yet. Give it one, TextClassification(labels, "
+                "tokenizer), or first build it on a backbone from load_pretrained."
+            )
+        return self.tokenizer
 
     def _pipeline(self, store: Store, segment_ids: bool, **plan_args: Any) -> Any:
         def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
@@ -277,7 +262,7 @@ class TextClassification:
                 x["segment_ids"] = batch.get("segment_ids", np.zeros_like(x["token_ids"]))
             return (x, batch["label"]) if "label" in batch else (x,)
 
-        pad_values = {"token_ids": self.tokenizer.pad_id or 0}
+        pad_values = {"token_ids": self._tokenizer().pad_id or 0}
         dataset = make_dataset(store, features, pad_values=pad_values, **plan_args)
         if "label" in store.columns and not self.multi_label:
             dataset.label_counts = np.bincount(store.column("label"), minlength=len(self.labels))

@@ -175,7 +175,7 @@ def test_one_class_only_and_classes_unseen_in_training(task, backbone, reviews):
         ({"labels": ["only"]}, "at least two"),
         ({"labels": ["a", "a"]}, "at least two different"),
         ({"max_length": 1}, "max_length must be"),
-        ({"tokenizer": None}, "Tokenizer.train"),
+        ({"tokenizer": "bert"}, "Tokenizer.train"),
     ],
 )
 def test_task_refuses(tokenizer, arguments, message):

