@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
     {
         "FineTuner": "tuning",
         "Stage": "tuning",
+        "compare_pretrained": "tasks",
         "data": "",
         "evaluation": "",
         "gradual_unfreezing": "tuning",

@@ -10,7 +10,9 @@ __getattr__, __dir__, __all__ = attach(
         "F1Score": "f1_score",
         "classification_report": "classification",
         "comparison_table": "comparison",
+        "log_evidence": "transferability",
         "plot_confusion_matrix": "plots",
         "plot_history": "plots",
+        "probe_accuracy": "transferability",
     },
 )
