@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "PretrainedScores": "choosing",
         "TextClassification": "text_classification",
         "compare_pretrained": "choosing",
+        "keras_hub_dataset": "keras_hub",
         "load": "saving",
         "save": "saving",
     },

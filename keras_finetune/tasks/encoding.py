@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,9 +21,18 @@ from keras_finetune.data import (
 Encoded = dict[str, Any]
 
 
+class Encoder(Protocol):
+    """What turns text into token ids, and says what identifies it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What differs for encoders that encode differently."""
+        ...
+
+
 def encoded_store(
     examples: Examples,
-    tokenizer: Tokenizer,
+    tokenizer: Encoder,
     options: Mapping[str, Any],
     encode: Callable[[dict[str, list[Any]], int], Encoded],
     *,

@@ -15,7 +15,8 @@ def build(model: keras.Model, x: Any) -> None:
         model: Any Keras model; Functional ones are built already.
         x: What goes into `fit`.
     """
-    if model.built and all(layer.built for layer in layer_paths(model).values()):
+    of_a_graph = bool(getattr(model, "inputs", None))
+    if model.built and (of_a_graph or all(x.built for x in layer_paths(model).values())):
         return
     batch = first_batch(x)
     model(batch[0] if isinstance(batch, tuple) else batch)

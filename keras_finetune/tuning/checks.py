@@ -76,7 +76,8 @@ def _check_side(
     if is_tf_dataset(x):
         if int(x.cardinality()) == 0:
             raise ValueError(f"The {side} is empty: a tf.data.Dataset of no batches.")
-        _check_spec(side, x.element_spec)
+        if not _takes_raw_data(model):
+            _check_spec(side, x.element_spec)
         if side == "validation data":
             batch = first_batch(x)
             if isinstance(batch, tuple) and len(batch) > 1:
@@ -87,7 +88,7 @@ def _check_side(
 def _check_arrays(
     side: str, model: keras.Model, loss: Any, x: Any, y: Any, weight: Any
 ) -> "np.ndarray | None":
-    rows = count_rows(x)
+    rows, raw = count_rows(x), _takes_raw_data(model)
     if rows == 0:
         raise ValueError(f"The {side} is empty. Give at least one row.")
     for name, tree in (("x", x), ("y", y), ("sample_weight", weight)):
@@ -99,13 +100,21 @@ def _check_arrays(
                     f"{name}. Give one of "
                     "each for every row."
                 )
+            if name == "x" and raw:
+                continue
             _check_dtype(what, array.dtype)
             _check_finite(what, array)
-    _check_token_ids(side, model, x)
+    if not raw:
+        _check_token_ids(side, model, x)
     labels = list(arrays_in(y, "y"))
     if len(labels) != 1:
         return None
     return check_labels(side, loss, num_outputs(model), labels[0])
+
+
+def _takes_raw_data(model: keras.Model) -> bool:
+    """Whether a model preprocesses what it is given, as KerasHub's tasks do."""
+    return getattr(model, "preprocessor", None) is not None
 
 
 def _check_dtype(what: str, dtype: Any) -> None:

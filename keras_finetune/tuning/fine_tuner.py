@@ -20,6 +20,7 @@ from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.saving import save_without_optimizer
 from keras_finetune.tuning.selection import Selection, select
@@ -199,20 +200,21 @@ class FineTuner:
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         self._fitting = True
         try:
-            return self.model.fit(
-                x,
-                y,
-                validation_data=validation_data,
-                epochs=epochs,
-                callbacks=[
-                    recorder,
-                    NaNLossGuard(x),
-                    *early_stopping_callbacks(early_stopping, validated, callbacks or []),
-                    *(callbacks or []),
-                ],
-                class_weight=class_weight,
-                **fit_args,
-            )
+            with without_preprocessor(self.model, x):
+                return self.model.fit(
+                    x,
+                    y,
+                    validation_data=validation_data,
+                    epochs=epochs,
+                    callbacks=[
+                        recorder,
+                        NaNLossGuard(x),
+                        *early_stopping_callbacks(early_stopping, validated, callbacks or []),
+                        *(callbacks or []),
+                    ],
+                    class_weight=class_weight,
+                    **fit_args,
+                )
         except KeyboardInterrupt:
             recorder.record_unfinished()
             raise
@@ -261,7 +263,8 @@ class FineTuner:
                 "first; to score the model as it is, call task.evaluate(model, examples), or "
                 "model.compile and model.evaluate."
             )
-        return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
+        with without_preprocessor(self.model, x):
+            return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
         """Return the model's outputs, as `keras.Model.predict` does."""
@@ -270,7 +273,8 @@ class FineTuner:
                 "This data set is shuffled, so that predictions would not be in the order of its "
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
-        return self.model.predict(x, **predict_args)
+        with without_preprocessor(self.model, x):
+            return self.model.predict(x, **predict_args)
 
     def summary(self) -> None:
         """Print the layers with their roles, parameters, learning rates, and whether they train."""

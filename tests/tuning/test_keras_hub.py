@@ -1,0 +1,197 @@
+"""KerasHub's models as they are, on real instances with small random weights."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune.tuning import blocks, roles, select
+
+keras_hub = pytest.importorskip("keras_hub")
+pytestmark = pytest.mark.filterwarnings("ignore")
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "bad", "film", "a", "very"]
+LABELS = ["neg", "pos"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def rows():
+    texts = ["a very good film", "bad film", "good", "a very very bad film"] * 8
+    return {"text": texts, "label": ["pos" if "good" in text else "neg" for text in texts]}
+
+
+@pytest.fixture
+def bert():
+    sizes = {"num_layers": 3, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+    backbone = keras_hub.models.BertBackbone(vocabulary_size=len(WORDS), **sizes)
+    tokenizer = keras_hub.tokenizers.BertTokenizer(vocabulary=WORDS, lowercase=True)
+    preprocessor = keras_hub.models.BertTextClassifierPreprocessor(tokenizer, sequence_length=24)
+    return keras_hub.models.BertTextClassifier(backbone, 2, preprocessor)
+
+
+@pytest.fixture
+def gpt2():
+    sizes = {"num_layers": 3, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
+    backbone = keras_hub.models.GPT2Backbone(vocabulary_size=12, **sizes)
+    tokens = ["<|endoftext|>", "a", "b", "ab", "Ġ", "Ġa", "Ġab", "Ġb", "c", "d", "e", "f"]
+    tokenizer = keras_hub.tokenizers.GPT2Tokenizer(
+        vocabulary={token: number for number, token in enumerate(tokens)},
+        merges=["a b", "Ġ a", "Ġa b", "Ġ b"],
+    )
+    preprocessor = keras_hub.models.GPT2CausalLMPreprocessor(tokenizer, sequence_length=16)
+    return keras_hub.models.GPT2CausalLM(backbone, preprocessor)
+
+
+@pytest.fixture
+def llama():
+    backbone = keras_hub.models.LlamaBackbone(
+        vocabulary_size=12,
+        num_layers=3,
+        num_query_heads=4,
+        num_key_value_heads=2,
+        hidden_dim=16,
+        intermediate_dim=32,
+    )
+    return keras_hub.models.LlamaCausalLM(backbone)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2", "llama"])
+def test_roles_and_blocks(name, request):
+    model = request.getfixturevalue(name)
+    found = roles(model)
+    assert [path.rpartition("/")[2] for path in found["head"]] == ["logits"] * (name == "bert")
+    embeddings = {path.rpartition("/")[2] for path in found["embeddings"]}
+    assert "token_embedding" in embeddings
+    _, found_blocks = blocks(found["backbone"])
+    layers = [next(iter(block)).rpartition("/")[2] for block in found_blocks]
+    assert layers == [f"transformer_layer_{number}" for number in range(3)]
+    top = select(model, "backbone", top=2)
+    assert {path.split("/")[1] for path in top} >= {"transformer_layer_1", "transformer_layer_2"}
+    assert not any("embedding" in path or "layer_0" in path for path in top)
+
+
+def changed(model, before):
+    return {
+        weight.path
+        for weight, old in zip(model.weights, before, strict=True)
+        if not np.array_equal(keras.ops.convert_to_numpy(weight), old)
+    }
+
+
+def values(model):
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+
+
+def test_freezing_and_stages_on_a_classifier(bert, rows):
+    data = kft.tasks.keras_hub_dataset(bert, rows, labels=LABELS, batch_size=8)
+    tuner = kft.FineTuner(bert)
+    tuner.compile("adamw", learning_rate={"backbone": 1e-3, "head": 1e-2})
+    tuner.freeze("backbone")
+    before = values(bert)
+    tuner.fit(data, epochs=1, verbose=0)
+    assert {path.split("/")[0] for path in changed(bert, before)} == {"logits"}
+
+    tuner.unfreeze("backbone", top=1)
+    before = values(bert)
+    tuner.fit(data, epochs=1, verbose=0)
+    parts = {path.split("/")[0] for path in changed(bert, before)}
+    assert parts == {"transformer_layer_2", "pooled_dense", "logits"}
+
+    stages = kft.gradual_unfreezing(bert)
+    assert len(tuner.fit_stages(stages, data, verbose=0)) == len(stages)
+    tuner.fit(data, epochs=6, verbose=0)
+    assert tuner.evaluate(data, verbose=0)["sparse_categorical_accuracy"] > 0.9
+    assert bert.preprocessor is not None
+    assert bert.predict(["a very good film"], verbose=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["bert", "gpt2"])
+def test_it_is_preprocessed_once_and_the_same(name, request, rows, monkeypatch):
+    model = request.getfixturevalue(name)
+    layer = model.preprocessor
+    texts = {"bert": rows["text"], "gpt2": ["ab a", "b ab ab", "a"] * 5}[name]
+    expected = keras.utils.unpack_x_y_sample_weight(layer(texts))
+    calls = []
+    call = type(layer).__call__
+    monkeypatch.setattr(type(layer), "__call__", lambda self, *x: calls.append(1) or call(self, *x))
+    examples = {"text": texts, **({"label": rows["label"]} if name == "bert" else {})}
+    labels = LABELS if name == "bert" else None
+    data = kft.tasks.keras_hub_dataset(model, examples, labels=labels, shuffle=False, batch_size=4)
+    assert len(calls) == 1
+    widths = []
+    for _ in range(2):
+        for batch in data:
+            widths.append(batch[0]["token_ids"].shape[1])
+    kft.tasks.keras_hub_dataset(model, examples, labels=labels)
+    assert len(calls) == 1
+    assert max(widths) <= layer.sequence_length
+    dataset = data.start_at(0)
+    order = np.concatenate([batch.rows for batch in dataset.plan(0)])
+    for number, row in zip(order, (r for b in dataset for r in unbatched(b)), strict=True):
+        x, *rest = row
+        width = len(x["token_ids"])
+        for key, value in x.items():
+            np.testing.assert_array_equal(value, np.asarray(expected[0][key])[number, :width])
+        assert not np.asarray(expected[0]["padding_mask"])[number, width:].any()
+        if name == "gpt2":
+            np.testing.assert_array_equal(rest[0], np.asarray(expected[1])[number, :width])
+            np.testing.assert_array_equal(rest[1], np.asarray(expected[2])[number, :width])
+        else:
+            assert LABELS[int(rest[0])] == rows["label"][number]
+
+
+def unbatched(batch):
+    x, *rest = batch
+    for row in range(len(x["token_ids"])):
+        parts = [np.asarray(part)[row] for part in rest]
+        yield {key: np.asarray(value)[row] for key, value in x.items()}, *parts
+
+
+def test_the_loss_is_that_of_keras_own_way(gpt2):
+    texts = ["ab a", "b ab ab", "a", "b b b a"]
+    data = kft.tasks.keras_hub_dataset(gpt2, {"text": texts}, batch_size=4)
+    gpt2.compile(
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction="sum"),
+        optimizer="sgd",
+    )
+    theirs = gpt2.evaluate(np.array(texts, object), verbose=0, batch_size=4, return_dict=True)
+    tuner = kft.FineTuner(gpt2)
+    tuner.history = {"loss": [0.0]}
+    assert tuner.evaluate(data, verbose=0)["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+    before = values(gpt2)
+    tuner.freeze("backbone")
+    tuner.unfreeze("backbone", top=1)
+    tuner.fit(data, epochs=1, verbose=0)
+    assert {path.split("/")[0] for path in changed(gpt2, before)} == {
+        "transformer_layer_2",
+        "layer_norm",
+    }
+
+
+def test_raw_text_goes_through_the_preprocessor_as_in_keras(bert, rows):
+    tuner = kft.FineTuner(bert)
+    tuner.freeze("backbone")
+    numbers = np.array([LABELS.index(name) for name in rows["label"]])
+    history = tuner.fit(np.array(rows["text"]), numbers, epochs=1, batch_size=8, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_save_and_load(bert, rows, tmp_path):
+    data = kft.tasks.keras_hub_dataset(bert, rows, labels=LABELS, batch_size=8, shuffle=False)
+    tuner = kft.FineTuner(bert)
+    tuner.fit(data, epochs=1, verbose=0)
+    expected = tuner.predict(data, verbose=0)
+    path = tuner.save(tmp_path / "bert.keras")
+    again = kft.FineTuner(kft.load_model(path))
+    np.testing.assert_allclose(again.predict(data, verbose=0), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bad_input(llama, bert, rows):
+    with pytest.raises(ValueError, match=r"no preprocessor with a tokenizer.*from_preset"):
+        kft.tasks.keras_hub_dataset(llama, rows)
+    with pytest.raises(ValueError, match=r"'pos'.*great"):
+        kft.tasks.keras_hub_dataset(bert, rows, labels=["neg", "great"])
