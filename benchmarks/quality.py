@@ -102,11 +102,17 @@ RECIPES = {
         epochs=5,
     ),
     "cnn_encoder": Recipe(
-        {"hidden_dim": 300, "embedding_dim": 300, "kernel_sizes": (1, 2, 3), "dropout": 0.2},
+        {
+            "hidden_dim": 300,
+            "embedding_dim": 300,
+            "kernel_sizes": (1, 2, 3, 4, 5),
+            "dropout": 0.2,
+        },
         {"pooling": "max", "dropout": 0.5},
         {"learning_rate": 1e-3, "schedule": "linear"},
+        vocab_size=8_000,
         batch_size=50,
-        epochs=6,
+        epochs=3,
     ),
     "transformer_encoder": Recipe(
         {

@@ -23,6 +23,7 @@ from keras_finetune.pretrained.tensors import Tensor, expected_shapes
 
 DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 QUANTIZATIONS = ("int8", "int4")
+_QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -110,7 +111,8 @@ def load_pretrained(
             model = HEAD_BUILDERS[kind](model, **head_arguments)
         _initialize_with(model, tensors, weights)
     if quantize is not None:
-        model.quantize(quantize)
+        # Keras warns of every layer without weights that it asks.
+        model.quantize(quantize, filters=lambda layer: isinstance(layer, _QUANTIZED))
     model.tokenizer, model.labels, model.pretrained_config = tokenizer, labels, dict(config)
     return model
 

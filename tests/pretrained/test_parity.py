@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 from .conftest import FAMILIES, HEADS, LABELS  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.backends]
 CASES = [
     (family, suffix)
     for family, (_, _, name) in FAMILIES.items()

@@ -181,3 +181,25 @@ print(peak() - before)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout.split()[-1]) <= 1.2 * size
+
+
+@pytest.mark.parametrize(("kind", "least"), [("int8", 0.98), ("int4", 0.9)])
+def test_quantized_base_stays_close_and_a_head_learns_on_it(minilm, kind, least):
+    plain, quantized = (kft.load_pretrained(minilm, quantize=how) for how in (None, kind))
+    inputs = padded(plain.tokenizer, TEXTS, segment_ids=0)
+    mask = inputs["padding_mask"][..., None]
+    vectors = []
+    for model in (plain, quantized):
+        features = keras.ops.convert_to_numpy(model(inputs))
+        pooled = (features * mask).sum(1) / mask.sum(1)
+        vectors.append(pooled / np.linalg.norm(pooled, axis=1, keepdims=True))
+    assert (vectors[0] * vectors[1]).sum(1).mean() > least
+
+    task = kft.tasks.TextClassification(["short", "long"], max_length=32)
+    tuner = kft.FineTuner(task.build(quantized))
+    tuner.freeze("backbone")
+    tuner.compile("adamw", learning_rate=1e-2)
+    rows = {"text": ["no", "yes", TEXTS[0], TEXTS[1]] * 4, "label": ["short"] * 2 + ["long"] * 2}
+    rows["label"] = rows["label"] * 4
+    history = tuner.fit(task.dataset(rows), epochs=8, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
