@@ -18,6 +18,7 @@ PRINTED = {
     "03_mail_spam": ["│ ham ", "│ spam ", "Test: accuracy ", "spam: Congratulations!!!"],
     "04_chinese": ["│ 天气 ", "Test accuracy: ", "银行的股价又跌了"],
     "05_pretrain_language_model": ["before, ", "Saved to ", "Loaded again: perplexity "],
+    "06_pretrained": ["Test accuracy, two blocks tuned", "Loaded again"],
     "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],
 }
 

@@ -88,7 +88,8 @@ def block(ours: str, theirs: str, config: Config) -> list[Tensor]:
     ]
 
 
-def _classifier(config: Config) -> dict[str, Any]:
+def classifier(config: Config) -> dict[str, Any]:
+    """Return the arguments of the classifier: a dense layer on the first token, then classes."""
     dropout = config.get("classifier_dropout")
     return classifier_arguments(
         config,
@@ -107,7 +108,8 @@ def _classifier_tensors(config: Config) -> list[Tensor]:
     ]
 
 
-def _masked(config: Config) -> dict[str, Any]:
+def masked(config: Config) -> dict[str, Any]:
+    """Return the arguments of the head that predicts masked tokens."""
     return {
         "tied": config.get("tie_word_embeddings", True),
         "activation": activation(config, "hidden_act"),
@@ -127,7 +129,8 @@ def _masked_tensors(config: Config) -> list[Tensor]:
     return found
 
 
-def _answers_tensors(config: Config) -> list[Tensor]:
+def answers_tensors(config: Config) -> list[Tensor]:
+    """List the tensors of the head for question answering."""
     return linear("head_scores", "qa_outputs", config["hidden_size"], 2)
 
 
@@ -139,11 +142,11 @@ FAMILY = Family(
     config=config,
     tensors=tensors,
     heads={
-        "text_classifier": Head("BertForSequenceClassification", _classifier, _classifier_tensors),
+        "text_classifier": Head("BertForSequenceClassification", classifier, _classifier_tensors),
         "masked_language_model": Head(
-            "BertForMaskedLM", _masked, _masked_tensors, aliases=("BertForPreTraining",)
+            "BertForMaskedLM", masked, _masked_tensors, aliases=("BertForPreTraining",)
         ),
-        "question_answerer": Head("BertForQuestionAnswering", lambda _: {}, _answers_tensors),
+        "question_answerer": Head("BertForQuestionAnswering", lambda _: {}, answers_tensors),
     },
     prefix="bert.",
     ignored=(

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from keras_finetune.pretrained import bert
-from keras_finetune.pretrained.config_file import Config, activation, label_names, require
-from keras_finetune.pretrained.family import Family, Head, classifier_arguments
+from keras_finetune.pretrained.config_file import Config, label_names, require
+from keras_finetune.pretrained.family import Family, Head
 from keras_finetune.pretrained.tensors import Tensor, layer_norm, linear
 
 # Positions begin after the number of the padding token, which is 1 in all these models.
@@ -31,17 +31,6 @@ def config(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _classifier(config: Config) -> dict[str, Any]:
-    dropout = config.get("classifier_dropout")
-    return classifier_arguments(
-        config,
-        pooling="first",
-        hidden_dim=config["hidden_size"],
-        hidden_activation="tanh",
-        dropout=config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout,
-    )
-
-
 def _classifier_tensors(config: Config) -> list[Tensor]:
     width = config["hidden_size"]
     return [
@@ -52,12 +41,7 @@ def _classifier_tensors(config: Config) -> list[Tensor]:
 
 def _masked(config: Config) -> dict[str, Any]:
     # The head's activation is GELU whatever the config says of the blocks'.
-    activation(config, "hidden_act")
-    return {
-        "tied": config.get("tie_word_embeddings", True),
-        "activation": "gelu",
-        "norm_epsilon": config.get("layer_norm_eps", 1e-12),
-    }
+    return {**bert.masked(config), "activation": "gelu"}
 
 
 def _masked_tensors(config: Config) -> list[Tensor]:
@@ -72,10 +56,6 @@ def _masked_tensors(config: Config) -> list[Tensor]:
     return found
 
 
-def _answers_tensors(config: Config) -> list[Tensor]:
-    return linear("head_scores", "qa_outputs", config["hidden_size"], 2)
-
-
 FAMILY = Family(
     model_type="roberta",
     architecture="RobertaModel",
@@ -85,10 +65,12 @@ FAMILY = Family(
     tensors=bert.tensors,
     heads={
         "text_classifier": Head(
-            "RobertaForSequenceClassification", _classifier, _classifier_tensors
+            "RobertaForSequenceClassification", bert.classifier, _classifier_tensors
         ),
         "masked_language_model": Head("RobertaForMaskedLM", _masked, _masked_tensors),
-        "question_answerer": Head("RobertaForQuestionAnswering", lambda _: {}, _answers_tensors),
+        "question_answerer": Head(
+            "RobertaForQuestionAnswering", lambda _: {}, bert.answers_tensors
+        ),
     },
     prefix="roberta.",
     ignored=(

@@ -157,7 +157,7 @@ def make_theirs():
 def batch():
     """A padded batch of rows of different lengths, whose real tokens are not the padding's."""
 
-    def make(lengths=(7, 13, 1), width=13, segments=1, seed=0, pad=0):
+    def make(lengths=(7, 45, 1), width=45, segments=1, seed=0, pad=0):
         rng = np.random.default_rng(seed)
         ids = rng.integers(4, VOCAB, (len(lengths), width)).astype("int32")
         mask = np.arange(width)[None] < np.array(lengths)[:, None]
