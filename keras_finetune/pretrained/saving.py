@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from keras_finetune.data import Tokenizer
+from keras_finetune.models import PositionEmbedding
 from keras_finetune.pretrained.architecture import (
     backbone_of,
     differences,
@@ -76,7 +77,8 @@ def save_pretrained(
         _check_tokenizer(tokenizer, config)
         for role in ("pad", "bos", "eos", "sep", "cls"):
             number = getattr(tokenizer, f"{role}_id")
-            config.setdefault(f"{role}_token_id", number)
+            if config.get(f"{role}_token_id") is None:
+                config[f"{role}_token_id"] = number
     tensors = list(_tensors_of(family, config, kind))
     variables = {variable.path: variable for variable in model.weights}
     for tensor in tensors:
@@ -93,6 +95,7 @@ def save_pretrained(
     try:
         if tokenizer is not None:
             tokenizer.save(new)
+            _note_inputs(new / "tokenizer_config.json", model)
         _write_weights(new, tensors, variables, int(max_shard_gb * 1e9))
         text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
         (new / "config.json").write_text(text + "\n", "utf-8")
@@ -182,6 +185,18 @@ def _check_tokenizer(tokenizer: Tokenizer, config: Mapping[str, Any]) -> None:
             f"{config['model_type']} counts positions from its padding token's number, 1. The "
             f"tokenizer's padding token has the number {tokenizer.pad_id}."
         )
+
+
+def _note_inputs(path: Path, model: keras.Model) -> None:
+    """Say in a tokenizer's config what the model takes, which readers cannot know from it."""
+    config = json.loads(path.read_text("utf-8"))
+    segments = "segment_ids" in model.input
+    names = ["input_ids", *["token_type_ids"] * segments, "attention_mask"]
+    positions = [layer for layer in model.layers if isinstance(layer, PositionEmbedding)]
+    config |= {"model_input_names": names, "padding_side": "right"}
+    if positions:
+        config["model_max_length"] = positions[0].max_length
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _tensors_of(family: Family, config: Mapping[str, Any], kind: str | None) -> Iterator[Tensor]:

@@ -41,6 +41,11 @@ def hand_on(
     model.pretrained_config = getattr(backbone, "pretrained_config", None)
 
 
+def takes_segment_ids(model: keras.Model) -> bool:
+    """Whether a model asks which of two texts a token is in."""
+    return isinstance(model.input, dict) and "segment_ids" in model.input
+
+
 def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int) -> None:
     """Refuse a backbone whose embedding or positions do not fit.
 

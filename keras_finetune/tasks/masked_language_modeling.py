@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset
 from keras_finetune.models import masked_language_model
-from keras_finetune.tasks.fitting import check_backbone, hand_on
+from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids
 from keras_finetune.tasks.language_modeling import compile_for_tokens, read_texts
 from keras_finetune.tasks.text_blocks import blocks_store
 
@@ -24,6 +24,8 @@ class MaskedLanguageModeling:
         max_length: int, tokens of a row.
         text: Name of the text column.
         mask_rate: float, share of the tokens that are predicted.
+        segment_ids: Whether data sets say which of two texts a token is in (the first, always);
+            None until `build`, which sees whether the backbone takes them.
 
     Example:
         >>> import keras_finetune as kft
@@ -45,6 +47,7 @@ class MaskedLanguageModeling:
         max_length: int = 128,
         text: str = "text",
         mask_rate: float = 0.15,
+        segment_ids: bool | None = None,
     ) -> None:
         if tokenizer.mask_id is None:
             raise ValueError(
@@ -57,6 +60,7 @@ class MaskedLanguageModeling:
         self.max_length = max_length
         self.text = text
         self.mask_rate = mask_rate
+        self.segment_ids = segment_ids
 
     def build(
         self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
@@ -69,6 +73,7 @@ class MaskedLanguageModeling:
             **head_args: Further arguments of `keras_finetune.models.masked_language_model`.
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
+        self.segment_ids = takes_segment_ids(backbone)
         model = masked_language_model(backbone, **head_args)
         hand_on(model, backbone, self.tokenizer)
         self.compile(model, learning_rate=learning_rate)
@@ -97,7 +102,8 @@ class MaskedLanguageModeling:
 
         Returns:
             A `tf.data.Dataset` of `({"token_ids", "padding_mask", "mask_positions"}, hidden token
-            ids)`: (batch, max_length) twice, then (batch, masked) twice.
+            ids)`: (batch, max_length) twice, then (batch, masked) twice; with `"segment_ids"` for
+            backbones that take them.
         """
         store = blocks_store(
             read_texts(examples, self.text), self.tokenizer, self.text, self.max_length
@@ -117,6 +123,8 @@ class MaskedLanguageModeling:
             np.put_along_axis(ids, positions, shown, axis=1)
             mask = np.ones_like(ids, bool)
             x = {"token_ids": ids, "padding_mask": mask, "mask_positions": positions}
+            if self.segment_ids:
+                x["segment_ids"] = np.zeros_like(ids)
             return x, hidden
 
         return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
@@ -131,4 +139,9 @@ class MaskedLanguageModeling:
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""
-        return {"max_length": self.max_length, "text": self.text, "mask_rate": self.mask_rate}
+        return {
+            "max_length": self.max_length,
+            "text": self.text,
+            "mask_rate": self.mask_rate,
+            "segment_ids": self.segment_ids,
+        }

@@ -13,7 +13,7 @@ from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
 from keras_finetune.tasks.encoding import encoded_store, token_columns
-from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
+from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
 from keras_finetune.tasks.labels import class_numbers, multi_hot
 from keras_finetune.tasks.prediction import Prediction, decode
 
@@ -94,7 +94,7 @@ class TextClassification:
         """
         tokenizer = tokenizer_for(backbone, self.tokenizer)
         check_backbone(backbone, tokenizer, self.max_length)
-        self.tokenizer, self.segment_ids = tokenizer, _takes_segment_ids(backbone)
+        self.tokenizer, self.segment_ids = tokenizer, takes_segment_ids(backbone)
         model = text_classifier(backbone, len(self.labels), **head_args)
         hand_on(model, backbone, tokenizer, self.labels)
         self.compile(model, learning_rate=learning_rate)
@@ -271,7 +271,7 @@ class TextClassification:
     def _outputs(self, model: keras.Model, store: Store, batch_size: int) -> np.ndarray:
         """Probabilities of the rows of a store, in order."""
         # Batches of similar length pad little; the plan says where each row belongs.
-        segment_ids = _takes_segment_ids(model)
+        segment_ids = takes_segment_ids(model)
         dataset = self._pipeline(store, segment_ids, batch_size=batch_size, shuffle=True)
         dataset = dataset.start_at(0)
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
@@ -286,7 +286,3 @@ class TextClassification:
 def _gives_probabilities(model: keras.Model) -> bool:
     activation = getattr(model.layers[-1], "activation", None)
     return activation in (keras.activations.softmax, keras.activations.sigmoid)
-
-
-def _takes_segment_ids(model: keras.Model) -> bool:
-    return isinstance(model.input, dict) and "segment_ids" in model.input

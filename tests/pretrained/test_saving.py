@@ -48,6 +48,45 @@ def test_a_model_made_here_goes_to_transformers_and_back(backbone, tokenizer, tm
     weights_equal(model, again)
 
 
+def test_pairs_of_texts_go_to_transformers(backbone, tokenizer, tmp_path):
+    task = kft.tasks.TextClassification(LABELS, tokenizer, max_length=30, text=("a", "b"))
+    model = task.build(backbone, pooling="first", hidden_dim=16)
+    kft.save_pretrained(model, tmp_path / "model")
+    classify = transformers.pipeline("text-classification", str(tmp_path / "model"))
+    found = classify({"text": "the cat won", "text_pair": "stocks"})
+    prediction = task.predict(model, [("the cat won", "stocks")])[0]
+    assert found["score"] == pytest.approx(prediction.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize("builder", ["transformer_encoder", "transformer_decoder"])
+def test_models_without_segments_go_to_transformers(builder, tokenizer, tmp_path):
+    first = builder == "transformer_encoder"
+    backbone = getattr(kft.models, builder)(tokenizer.vocab_size, 2, 2, 16, max_length=30)
+    head = {"pooling": "first", "hidden_dim": 16, "hidden_activation": "relu"}
+    task = kft.tasks.TextClassification(LABELS, tokenizer, max_length=30)
+    model = task.build(backbone, **(head if first else {"pooling": "last", "use_bias": False}))
+    kft.save_pretrained(model, tmp_path / "model")
+    classify = transformers.pipeline("text-classification", str(tmp_path / "model"))
+    texts = ["the cat won", "stocks"]
+    for got, expected in zip(
+        classify(texts, batch_size=2), task.predict(model, texts), strict=True
+    ):
+        assert got["score"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_masked_language_modelling_goes_on(backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "backbone", tokenizer=tokenizer)
+    loaded = kft.load_pretrained(tmp_path / "backbone")
+    task = kft.tasks.MaskedLanguageModeling(loaded.tokenizer, max_length=8)
+    tuner = kft.FineTuner(task.build(loaded))
+    texts = ["the cat sat on the mat and stocks fell"] * 20
+    tuner.fit(task.dataset(texts), epochs=1, verbose=0)
+    kft.save_pretrained(tuner.model, tmp_path / "tuned")
+    again = kft.load_pretrained(tmp_path / "tuned", head=True)
+    assert task.evaluate(tuner.model, texts)["loss"] > 0
+    weights_equal(tuner.model, again)
+
+
 def test_a_pretrained_backbone_brings_the_tokenizer_to_the_task(backbone, tokenizer, tmp_path):
     kft.save_pretrained(backbone, tmp_path / "backbone", tokenizer=tokenizer)
     task = kft.tasks.TextClassification(["good", "bad"], max_length=30)
