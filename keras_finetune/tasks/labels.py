@@ -14,7 +14,8 @@ def class_numbers(
     """Turn a column of label names or class numbers into class numbers.
 
     Args:
-        values: Label names, integers, or integers as strings (as a CSV file has them).
+        values: Label names, integers, or integers as strings (as a CSV file has them). Integers
+            are class numbers, unless the names are numbers themselves: then they are names.
         labels: The name of each class.
         column: The column's name, for errors.
         first_row: Row number of the first value, for errors.
@@ -30,15 +31,23 @@ def class_numbers(
         [1, 0, 1]
     """
     index = {name: number for number, name in enumerate(labels)}
+    # Stars from "1" to "5" are names, however they are stored: a 1 is not the second class.
+    numeric = any(_is_number(name) for name in labels)
     found = np.empty(len(values), np.int64)
     for row, value in enumerate(values):
-        number = index.get(value) if isinstance(value, str) else value
-        if number is None and isinstance(value, str) and value.strip().lstrip("-").isdigit():
-            number = int(value)
+        number: Any = value
+        if isinstance(value, str) or (numeric and isinstance(value, int | np.integer)):
+            number = index.get(str(value))
+            if number is None and not numeric and _is_number(str(value)):
+                number = int(value)
         if not isinstance(number, int | np.integer) or not 0 <= number < len(labels):
             raise ValueError(_wrong(value, labels, column, first_row + row))
         found[row] = number
     return found
+
+
+def _is_number(text: str) -> bool:
+    return text.strip().removeprefix("-").isdigit()
 
 
 def multi_hot(

@@ -95,6 +95,8 @@ class TextClassification:
         tokenizer = tokenizer_for(backbone, self.tokenizer)
         check_backbone(backbone, tokenizer, self.max_length)
         self.tokenizer, self.segment_ids = tokenizer, takes_segment_ids(backbone)
+        if len(self.labels) == 1:  # a single yes or no
+            head_args = {"activation": "sigmoid", **head_args}
         model = text_classifier(backbone, len(self.labels), **head_args)
         hand_on(model, backbone, tokenizer, self.labels)
         self.compile(model, learning_rate=learning_rate)
@@ -177,7 +179,13 @@ class TextClassification:
         if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
             if not texts:
                 return []
-            columns = zip(*texts, strict=True) if len(self.text) == 2 else [texts]
+            pairs = len(self.text) == 2
+            if pairs and not all(isinstance(x, list | tuple) and len(x) == 2 for x in texts):
+                raise ValueError(
+                    f"The task takes pairs of texts, {self.text}: give predict a list of "
+                    f"(text, text). Received: {texts[:2]!r}"
+                )
+            columns = zip(*texts, strict=True) if pairs else [texts]
             texts = {name: list(part) for name, part in zip(self.text, columns, strict=True)}
         examples = read(texts)
         with tempfile.TemporaryDirectory() as directory:

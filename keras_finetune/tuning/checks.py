@@ -1,5 +1,6 @@
 """Checks of what goes into `fit`, made before the first step."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -148,12 +149,19 @@ def _check_spec(side: str, spec: Any) -> None:
 
 
 def _check_token_ids(side: str, model: keras.Model, x: Any) -> None:
-    arrays = [array for array in arrays_in(x, "x") if array.dtype.kind in "iu"]
-    tables = [
-        layer
-        for layer in model._flatten_layers(include_self=False)
-        if isinstance(layer, keras.layers.Embedding)
-    ]
+    layers = model._flatten_layers(include_self=False)
+    tables = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    named = isinstance(x, Mapping) and "token_ids" in x
+    arrays = [a for a in arrays_in(x["token_ids"] if named else x, "x") if a.dtype.kind in "iu"]
+    if named:
+        tables = [table for table in tables if table.name == "token_embedding"]
+        longest = next((x.max_length for x in layers if x.name == "position_embedding"), None)
+        if longest is not None and arrays and arrays[0].shape[-1] > longest:
+            raise ValueError(
+                f"The {side} has sequences of {arrays[0].shape[-1]} tokens, but the model has only "
+                f"{longest} positions. Truncate them to {longest}, or build the model with a "
+                "greater max_length."
+            )
     if len(arrays) != 1 or len(tables) != 1 or not arrays[0].size:
         return
     smallest, largest = int(arrays[0].min()), int(arrays[0].max())

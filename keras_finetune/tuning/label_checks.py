@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 _SPARSE, _ONE_HOT, _BINARY = "sparse", "one-hot", "binary"
+_ONE_HOT_LOSSES = ("categoricalcrossentropy", "categoricalfocalcrossentropy")
 
 
 def check_loss(model: keras.Model, loss: Any) -> None:
@@ -65,6 +66,11 @@ def check_labels(
                 f"categorical_crossentropy expects one-hot labels of shape (rows, {units}). The "
                 f"{side} has labels of shape {labels.shape}. Use keras.utils.to_categorical(y, "
                 f"{units}), or the loss sparse_categorical_crossentropy for integer labels."
+            )
+        if labels.size and (labels.min() < 0 or labels.max() > 1):
+            raise ValueError(
+                f"One-hot labels are 0 and 1, or shares between. The {side} has labels from "
+                f"{labels.min()} to {labels.max()}."
             )
         return labels.reshape(-1, labels.shape[-1]).sum(axis=0) if labels.ndim == 2 else None
     if kind not in (_SPARSE, _BINARY) or not flat:
@@ -142,7 +148,7 @@ def _loss_kind(loss: Any) -> str | None:
         return _SPARSE
     if "binary" in name and "crossentropy" in name:
         return _BINARY
-    return _ONE_HOT if "categorical" in name else None
+    return _ONE_HOT if name in _ONE_HOT_LOSSES else None
 
 
 def _wrapped_from_logits(loss: Any) -> bool:

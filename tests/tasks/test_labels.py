@@ -38,3 +38,10 @@ def test_multi_hot():
         multi_hot([["a"], ["z"]], "abc", column="tags", first_row=4)
     with pytest.raises(ValueError, match="expects a list of labels"):
         multi_hot(["a"], "abc", column="tags")
+
+
+def test_names_that_are_numbers_are_names_however_they_are_stored():
+    for values in ([1, 3, 2], ["1", "3", "2"], list(np.array([1, 3, 2]))):
+        assert class_numbers(values, ["1", "2", "3"], column="stars").tolist() == [0, 2, 1]
+    with pytest.raises(ValueError, match="the label 0 in row 1"):
+        class_numbers([1, 0], ["1", "2", "3"], column="stars")

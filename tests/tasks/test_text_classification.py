@@ -195,3 +195,20 @@ def test_shuffled_predictions_are_refused(task, backbone, reviews):
         tuner.predict(task.dataset(reviews))
     outputs = tuner.predict(task.dataset(reviews, shuffle=False), verbose=0)
     assert keras.ops.shape(outputs) == (48, 2)
+
+
+def test_pairs_must_be_pairs(tokenizer, backbone):
+    pairs = TextClassification(["no", "yes"], tokenizer, max_length=32, text=("a", "b"))
+    model = pairs.build(backbone)
+    with pytest.raises(ValueError, match=r"give predict a list of \(text, text\)"):
+        pairs.predict(model, ["only one"])
+
+
+def test_a_single_label_is_a_yes_or_no(tokenizer, backbone):
+    task = TextClassification(["spam"], tokenizer, max_length=32, multi_label=True)
+    tuner = FineTuner(task.build(backbone))
+    tuner.compile("adam", learning_rate=0.01)
+    rows = {"text": ["win money now", "see you at lunch"] * 8, "label": [["spam"], []] * 8}
+    tuner.fit(task.dataset(rows), epochs=8, verbose=0)
+    spam, ham = task.predict(tuner.model, ["win money now", "see you at lunch"])
+    assert (spam.labels, ham.labels) == (("spam",), ())

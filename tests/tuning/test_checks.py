@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+import keras_finetune as kft
 from keras_finetune import FineTuner
 from keras_finetune.tuning import check_fit_data
 
@@ -130,3 +131,39 @@ def test_a_users_training_pipeline_is_not_read_ahead(model, data, loss):
     dataset = tf.data.Dataset.from_generator(rows, output_signature=spec).batch(8)
     check_fit_data(model, dataset, loss=loss)
     assert reads == []
+
+
+@pytest.mark.parametrize("mask_dtype", ["bool", "int32"])
+def test_token_ids_of_our_models(mask_dtype):
+    backbone = kft.models.transformer_encoder(50, 1, 2, 8, max_length=16, num_segments=2)
+    model = kft.models.text_classifier(backbone, 2)
+    y = np.arange(8) % 2
+
+    def inputs(number, length=10):
+        ids = np.full((8, length), number)
+        ones = np.ones(ids.shape, mask_dtype)
+        return {"token_ids": ids, "padding_mask": ones, "segment_ids": 0 * ids}
+
+    check_fit_data(model, inputs(49), y)
+    with pytest.raises(ValueError, match=r"token ids from 60 to 60.*rows 0 to 49"):
+        check_fit_data(model, inputs(60), y)
+    with pytest.raises(ValueError, match=r"sequences of 20 tokens.*only 16 positions"):
+        check_fit_data(model, inputs(1, length=20), y)
+
+
+def test_losses_that_are_no_crossentropies_are_left_alone():
+    linear = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    kft.FineTuner(linear).compile("adam", loss="categorical_hinge")
+    soft = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    tuner = kft.FineTuner(soft)
+    tuner.compile("adam", loss=keras.losses.CategoricalGeneralizedCrossEntropy())
+    history = tuner.fit(np.ones((6, 4)), np.arange(6) % 3, verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+
+
+def test_one_hot_labels_out_of_range():
+    soft = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    tuner = kft.FineTuner(soft)
+    tuner.compile("adam", loss="categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"labels from 0.0 to 7.0"):
+        tuner.fit(np.ones((6, 4)), 7 * np.eye(3)[np.arange(6) % 3], verbose=0)
