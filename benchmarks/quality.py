@@ -33,6 +33,7 @@ import keras
 import rich
 
 import keras_finetune as kft
+from keras_finetune.tasks.labels import class_numbers
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,10 @@ def peer_accuracy(
     import hf_peer
 
     started = time.perf_counter()
-    numbers = [[labels.index(name) for name in rows.column("label")] for rows in (train, scored)]
+    numbers = [
+        class_numbers(rows.column("label"), labels, column="label").tolist()
+        for rows in (train, scored)
+    ]
     model, tokenizer = hf_peer.fine_tune(
         minilm_folder(),
         train.column("text"),

@@ -261,6 +261,12 @@ def _nothing_matches(model: keras.Model, selection: Selection) -> str:
         hint = did_you_mean(selection, names)
         if selection in ROLES:
             hint = f" This model has no layer with weights in the role {selection!r}."
+    if not model.built or not model.weights:
+        return (
+            f"The selection {_show(selection)} cannot be found yet: the model {model.name!r} is "
+            "not built, so that its layers have no weights. Begin it with keras.Input, or call "
+            "model.build(input_shape) first."
+        )
     return (
         f"The selection {_show(selection)} matches no layer with weights. "
         f"Roles: {known}. Layers: {shown}.{hint}"

@@ -122,3 +122,9 @@ def test_more_blocks_than_there_are(model, count):
 def test_top_and_bottom_together(model):
     with pytest.raises(ValueError, match="not both"):
         select(model, "backbone", top=1, bottom=1)
+
+
+def test_a_model_that_is_not_built_says_so():
+    model = keras.Sequential([keras.layers.Embedding(9, 4), keras.layers.LSTM(4)])
+    with pytest.raises(ValueError, match=r"is not built.*keras\.Input"):
+        select(model, "embeddings")
