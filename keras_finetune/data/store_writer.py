@@ -113,21 +113,21 @@ class StoreWriter:
             "columns": {name: column.described() for name, column in self._columns.items()},
         }
         (self._unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2))
-        if _identity(self._path) not in (None, self._before) and _key_of(self._path) == self._key:
-            return  # Another process wrote the same in the meantime, and may be reading it.
         aside = self._unfinished.with_suffix(".replaced")
         while True:
-            # A folder cannot be renamed onto another, so that the old one steps aside first; and
-            # in between, another process may have put its own there.
-            with contextlib.suppress(FileNotFoundError):
-                self._path.rename(aside)
-                shutil.rmtree(aside, ignore_errors=True)
             try:
                 self._unfinished.rename(self._path)
                 return
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+            # A folder cannot be renamed onto another, so that the old one steps aside first.
+            found = _identity(self._path)
+            if found not in (None, self._before) and _key_of(self._path) == self._key:
+                return  # Another process wrote the same in the meantime, and may be reading it.
+            with contextlib.suppress(FileNotFoundError):
+                self._path.rename(aside)
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 class _Column:

@@ -7,11 +7,9 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.fused import attention_weights, normalize
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
-
-# Finite, so that a row with nothing to attend to gives an average and not NaN.
-_FORBIDDEN = -1e9
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -133,26 +131,29 @@ class Attention(keras.layers.Layer):
     ) -> Any:
         query, key, value = self._project(inputs, encoder_output)
         if self.qk_norm_epsilon is not None:
-            query, key = self.query_norm(query), self.key_norm(key)
-        length = ops.shape(inputs)[1]
+            query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
+        length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         if self.rope_theta is not None:
             angles = rotary_angles(length, self._frequencies, self.compute_dtype)
             query, key = rotate(query, angles), rotate(key, angles)
 
+        # The query heads that share a key are rows of one matrix.
         groups = self.num_heads // self.num_kv_heads
-        query = ops.reshape(query, (-1, length, self.num_kv_heads, groups, self._head_dim))
-        query = query * self._head_dim**-0.5
-        scores = ops.cast(ops.einsum("btkgh,bskh->bkgts", query, key), "float32")
-        bias = attention_bias(padding_mask, length if self.causal else None)
-        if bias is not None:
-            scores = scores + bias
-        # Keras warns about a softmax over one value, which a sequence of one token rightly has.
-        weights = ops.ones_like(scores) if scores.shape[-1] == 1 else ops.softmax(scores)
-        weights = ops.cast(weights, self.compute_dtype)
-        weights = self.dropout(weights, training=training)
-        attended = ops.einsum("bkgts,bskh->btkgh", weights, value)
+        rows = (-1, self.num_kv_heads, groups * length, self._head_dim)
+        scores = ops.matmul(ops.reshape(query, rows), ops.transpose(key, (0, 1, 3, 2)))
+        weights = attention_weights(
+            ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length)),
+            padding_mask,
+            self.dropout,
+            scale=self._head_dim**-0.5,
+            causal=self.causal,
+            training=training,
+        )
+        rows = (-1, self.num_kv_heads, groups * length, source_length)
+        attended = ops.matmul(ops.reshape(weights, rows), value)
+        heads = ops.reshape(attended, (-1, self.num_heads, length, self._head_dim))
         width = self.num_heads * self._head_dim
-        return self.projection(ops.reshape(attended, (-1, length, width)))
+        return self.projection(ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, width)))
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape
@@ -174,23 +175,28 @@ class Attention(keras.layers.Layer):
         }
 
     def _project(self, inputs: Any, encoder_output: Any) -> tuple[Any, Any, Any]:
-        query_width = self.num_heads * self._head_dim
-        key_width = self.num_kv_heads * self._head_dim
-        # Split, never slice: the gradient of a slice pads it to the full width again, slowly.
+        """Queries, keys and values, each (batch, heads, length, head_dim)."""
+        heads, kv_heads = self.num_heads, self.num_kv_heads
         if self.cross_attention:
-            query = self.query(inputs)
-            source = encoder_output
-            key, value = ops.split(self.key_value(source), 2, axis=-1)
-        else:
-            source = inputs
-            query, key, value = ops.split(
-                self.query_key_value(inputs), [query_width, query_width + key_width], axis=-1
-            )
-        length, source_length = ops.shape(inputs)[1], ops.shape(source)[1]
-        query = ops.reshape(query, (-1, length, self.num_heads, self._head_dim))
-        key = ops.reshape(key, (-1, source_length, self.num_kv_heads, self._head_dim))
-        value = ops.reshape(value, (-1, source_length, self.num_kv_heads, self._head_dim))
+            (query,) = self._heads(self.query(inputs), 1, heads)
+            key, value = self._heads(self.key_value(encoder_output), 2, kv_heads)
+            return query, key, value
+        joined = self.query_key_value(inputs)
+        if heads == kv_heads:
+            query, key, value = self._heads(joined, 3, heads)
+            return query, key, value
+        # Split, never slice: the gradient of a slice pads it to the full width again, slowly.
+        query_width = heads * self._head_dim
+        joined_query, joined_key_value = ops.split(joined, [query_width], axis=-1)
+        (query,) = self._heads(joined_query, 1, heads)
+        key, value = self._heads(joined_key_value, 2, kv_heads)
         return query, key, value
+
+    def _heads(self, joined: Any, parts: int, heads: int) -> Any:
+        """Take (batch, length, parts * heads * head_dim) apart."""
+        length = ops.shape(joined)[1]
+        divided = ops.reshape(joined, (-1, length, parts, heads, self._head_dim))
+        return ops.unstack(ops.transpose(divided, (2, 0, 3, 1, 4)), parts)
 
     def _dense(self, name: str, width: int, use_bias: bool, shape: Any) -> keras.layers.Layer:
         layer = keras.layers.Dense(width, use_bias=use_bias, name=name, dtype=self.dtype_policy)
@@ -201,24 +207,3 @@ class Attention(keras.layers.Layer):
         layer = make_norm("rms", self.qk_norm_epsilon or 0.0, name=name, dtype=self.dtype_policy)
         layer.build(shape)
         return layer
-
-
-def attention_bias(padding_mask: Any, causal_length: Any = None) -> Any:
-    """Make what is added to attention scores so that padding and the future get no weight.
-
-    Args:
-        padding_mask: (batch, source length) bool, or `None`.
-        causal_length: The length of a causal sequence, or `None` where every position may be seen.
-
-    Returns:
-        A float32 tensor that broadcasts to (batch, kv heads, groups, length, source length), or
-        `None` where nothing is forbidden.
-    """
-    allowed = None
-    if padding_mask is not None:
-        allowed = ops.cast(padding_mask, "bool")[:, None, None, None, :]
-    if causal_length is not None:
-        positions = ops.arange(causal_length)
-        past = positions[:, None] >= positions[None, :]
-        allowed = past if allowed is None else ops.logical_and(allowed, past)
-    return None if allowed is None else ops.where(allowed, 0.0, _FORBIDDEN)

@@ -69,9 +69,9 @@ def rotary_angles(length: Any, frequencies: np.ndarray, dtype: str) -> tuple[Any
         dtype: The dtype to return; the angles themselves are always float32.
 
     Returns:
-        Two tensors of shape (length, 1, head_dim // 2).
+        Two tensors of shape (length, head_dim // 2).
     """
-    angles = ops.arange(length, dtype="float32")[:, None, None] * frequencies
+    angles = ops.arange(length, dtype="float32")[:, None] * frequencies
     return ops.cast(ops.cos(angles), dtype), ops.cast(ops.sin(angles), dtype)
 
 
@@ -81,7 +81,7 @@ def rotate(heads: Any, angles: tuple[Any, Any]) -> Any:
     The pairs are dimensions i and i + head_dim // 2 (Hugging Face's layout), not neighbours.
 
     Args:
-        heads: A tensor of shape (batch, length, num_heads, head_dim).
+        heads: A tensor of shape (batch, num_heads, length, head_dim).
         angles: From `rotary_angles`.
 
     Returns:

@@ -8,6 +8,7 @@ import keras
 from keras_finetune.models.arguments import check_rate
 from keras_finetune.models.attention import Attention
 from keras_finetune.models.feed_forward import FeedForward
+from keras_finetune.models.fused import add_and_norm, normalize
 from keras_finetune.models.normalization import make_norm
 
 
@@ -156,9 +157,9 @@ class TransformerBlock(keras.layers.Layer):
         x = inputs
         for layer, norm in layers:
             if self.norm_first:
-                x = x + self.dropout(layer(norm(x)), training=training)
+                x = add_and_norm(x, layer(normalize(norm, x)), self.dropout, None, training)
             else:
-                x = norm(x + self.dropout(layer(x), training=training))
+                x = add_and_norm(x, layer(x), self.dropout, norm, training)
         return x
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_finetune.tuning.fused_updates import fuse_updates
 from keras_finetune.tuning.grouped_optimizer import GroupedOptimizer
 from keras_finetune.tuning.groups import LearningRateGroup
 
@@ -62,6 +63,8 @@ def make_optimizer(
         optimizer = GroupedOptimizer(template, specification)
         members = optimizer.members
     optimizer.build(list(variables))
+    for each in dict.fromkeys([optimizer, *members]):
+        fuse_updates(each)
     for member, (_, source, _), age in zip(members, parts.values(), ages, strict=True):
         _copy_scalars(source, member)
         member._iterations.assign(age)

@@ -11,25 +11,25 @@ pytestmark = pytest.mark.backends
 
 def test_rotation_is_that_of_complex_numbers():
     """A pair (i, i + half) is a complex number, turned by position * theta ** (-2i / width)."""
-    heads = np.random.default_rng(0).normal(size=(2, 7, 3, 8)).astype("float32")
+    heads = np.random.default_rng(0).normal(size=(2, 3, 7, 8)).astype("float32")
     angles = rotary_angles(7, inverse_frequencies(8, theta=100.0), "float32")
     got = keras.ops.convert_to_numpy(rotate(keras.ops.convert_to_tensor(heads), angles))
     pairs = heads[..., :4] + 1j * heads[..., 4:]
     for position in range(7):
         for pair in range(4):
             turn = np.exp(1j * position * 100.0 ** (-2 * pair / 8))
-            expected = pairs[:, position, :, pair] * turn
-            np.testing.assert_allclose(got[:, position, :, pair], expected.real, atol=1e-5)
-            np.testing.assert_allclose(got[:, position, :, pair + 4], expected.imag, atol=1e-5)
+            expected = pairs[:, :, position, pair] * turn
+            np.testing.assert_allclose(got[:, :, position, pair], expected.real, atol=1e-5)
+            np.testing.assert_allclose(got[:, :, position, pair + 4], expected.imag, atol=1e-5)
 
 
 def test_products_depend_on_the_distance_only():
     rng = np.random.default_rng(0)
     query, key = rng.normal(size=(2, 16)).astype("float32")
     angles = rotary_angles(20, inverse_frequencies(16), "float32")
-    repeated = [np.broadcast_to(vector, (1, 20, 1, 16)) for vector in (query, key)]
+    repeated = [np.broadcast_to(vector, (1, 1, 20, 16)) for vector in (query, key)]
     turned = [
-        keras.ops.convert_to_numpy(rotate(keras.ops.convert_to_tensor(x), angles))[0, :, 0]
+        keras.ops.convert_to_numpy(rotate(keras.ops.convert_to_tensor(x), angles))[0, 0]
         for x in repeated
     ]
     products = turned[0] @ turned[1].T

