@@ -91,7 +91,7 @@ def test_state_is_keras_own():
     """What one leaves behind, the other goes on with."""
     rng = np.random.default_rng(7)
     variable = keras.Variable(rng.normal(size=(4,)).astype("float32"))
-    fast, plain = keras.optimizers.AdamW(RATE), keras.optimizers.AdamW(RATE)
+    fast, plain = (keras.optimizers.AdamW(RATE, name="adamw") for _ in range(2))
     gradient = keras.ops.convert_to_tensor(rng.normal(size=(4,)).astype("float32"))
     fast.build([variable])
     fuse_updates(fast)
