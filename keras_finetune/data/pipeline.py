@@ -11,6 +11,7 @@ from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.store import Store
 
 Features = Callable[[dict[str, np.ndarray], np.random.Generator], tuple[Any, ...]]
+Read = Callable[[np.ndarray, int, np.random.Generator], tuple[Any, ...]]
 
 
 @dataclass
@@ -45,7 +46,9 @@ def make_dataset(
     - `plan`: a function from the epoch's number to its `Plan`;
     - `epochs`: an `EpochCounter`;
     - `shuffled`: whether it was shuffled;
-    - `start_at(epoch, step=0)`: the data set of that epoch from that step on, in every reading.
+    - `start_at(epoch, step=0)`: the data set of that epoch from that step on, in every reading;
+    - `read(rows, width, rng)`: what a batch of these rows holds;
+    - `key`: what went into the store.
 
     What `tf.data` derives from it (`map`, `take`, ...) reads the same rows, without them.
 
@@ -86,7 +89,6 @@ def make_dataset(
         widths = bucket_widths(lengths, num_buckets) if len(lengths) else None
     elif len(lengths):
         widths = lengths[:1]
-    counter = EpochCounter()
 
     def plan(epoch: int) -> Plan:
         return make_plan(
@@ -99,10 +101,31 @@ def make_dataset(
             epoch=epoch,
         )
 
+    def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        return features(_columns(store, rows, width, ragged, pad_values or {}), rng)
+
+    dataset = planned_dataset(plan, read, shuffled=shuffle, seed=seed)
+    dataset.key = store.key
+    return dataset
+
+
+def planned_dataset(
+    plan: Callable[[int], Plan], read: Read, *, shuffled: bool, seed: int = 0
+) -> Any:
+    """Make a `tf.data.Dataset` that carries out plans; see `make_dataset`, which calls this.
+
+    Args:
+        plan: From the number of an epoch to its plan.
+        read: From row numbers, the width to pad them to, and a random generator to `(x, y)` or
+            `(x, y, sample_weight)`.
+        shuffled: Whether the plan's rows are in random order.
+        seed: int >= 0, of the random generator.
+    """
+    counter = EpochCounter()
+
     def batches(planned: Plan, epoch: int, first_step: int = 0) -> Iterator[tuple[Any, ...]]:
         for step, (rows, width) in enumerate(planned, first_step):
-            columns = _columns(store, rows, width, ragged, pad_values or {})
-            yield features(columns, np.random.default_rng([seed, epoch, step]))
+            yield read(rows, width, np.random.default_rng([seed, epoch, step]))
 
     def next_epoch() -> Iterator[tuple[Any, ...]]:
         epoch = counter.next
@@ -112,15 +135,15 @@ def make_dataset(
     def start_at(epoch: int, step: int = 0) -> Any:
         rest = plan(epoch).start_at(step)
         dataset = _dataset(lambda: batches(rest, epoch, step), signature, rest.num_steps)
-        dataset.plan, dataset.epochs, dataset.shuffled = lambda _: rest, EpochCounter(), shuffle
+        dataset.plan, dataset.epochs, dataset.shuffled = lambda _: rest, EpochCounter(), shuffled
         return dataset
 
     first = plan(0)
     extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
     signature = _signature(*(next(batches(first.start_at(step), 0, step)) for step in extremes))
     dataset = _dataset(next_epoch, signature, first.num_steps)
-    dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffle
-    dataset.start_at = start_at
+    dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
+    dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
     return dataset
 
 

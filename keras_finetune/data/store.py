@@ -83,7 +83,7 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """Return a whole column as a memory-mapped array; a ragged one as its flat entries."""
         described = self._column(name)
-        return self._map(f"{name}.bin", np.dtype(described["dtype"]), described["shape"])
+        return self._map(f"{name}.bin", _dtype(described["dtype"]), described["shape"])
 
     def row(self, number: int) -> dict[str, np.ndarray]:
         """Return one row."""
@@ -249,6 +249,14 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def _dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes  # Adds it to NumPy's types.
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

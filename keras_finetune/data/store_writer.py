@@ -138,7 +138,7 @@ class _Column:
         first = values.values if isinstance(values, Ragged) else values
         self.dtype = np.asarray(first).dtype
         self.shape = np.asarray(first).shape[1:]
-        if self.dtype.kind not in "biuf":
+        if self.dtype.kind not in "biuf" and self.dtype.name != "bfloat16":
             raise ValueError(f"Column {name!r} must be numbers. Received dtype {self.dtype}.")
         self._name = name
         self._values = _CountedFile(folder / f"{name}.bin")
@@ -171,7 +171,8 @@ class _Column:
     def described(self) -> dict[str, Any]:
         files = [file.described() for file in (self._values, self._offsets) if file]
         return {
-            "dtype": self.dtype.str,
+            # NumPy knows bfloat16 by its name only.
+            "dtype": "bfloat16" if self.dtype.name == "bfloat16" else self.dtype.str,
             "shape": list(self.shape),
             "ragged": self.ragged,
             "files": files,

@@ -20,6 +20,8 @@ from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.prefix_cache import PrefixCache
+from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once
 from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.saving import save_without_optimizer
@@ -76,6 +78,8 @@ class FineTuner:
         self.history: dict[str, list[float]] = {}
         self._compilation = Compilation(model)
         self._fitting = False
+        self._in_stages = False
+        self._cache: PrefixCache | None = None
 
     def compile(
         self,
@@ -161,12 +165,16 @@ class FineTuner:
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
         class_weight: "Mapping[int, float] | str | None" = None,
         early_stopping: "bool | keras.callbacks.EarlyStopping" = True,
+        cache_frozen: CacheFrozen = "auto",
+        frozen_dropout: bool = False,
         **fit_args: Any,
     ) -> keras.callbacks.History:
         """Train what is trainable now.
 
-        The data is checked before the first step. After Ctrl-C the weights so far stay in the model
-        and `history` holds the epochs so far, the unfinished one included.
+        The data is checked before the first step. What is frozen below the lowest trainable layer
+        gives the same for the same row in every epoch, so that it can run once and its activations
+        be kept on disk while the epochs train the rest. After Ctrl-C the weights so far stay in the
+        model and `history` holds the epochs so far, the unfinished one included.
 
         Args:
             x: Whatever `keras.Model.fit` takes: arrays, a `tf.data.Dataset`, a `PyDataset`.
@@ -178,6 +186,12 @@ class FineTuner:
             early_stopping: With validation data, True stops after three epochs without a lower
                 validation loss and restores the weights of the best epoch. A
                 `keras.callbacks.EarlyStopping` sets this otherwise; False trains to the end.
+            cache_frozen: `"auto"` runs the frozen layers once where that saves time and the disk
+                has room (half of what is free, or `$KERAS_FINETUNE_CACHE_GB`), and says so. True:
+                or is an error. False: never. A folder: True, and the activations stay there for
+                later runs; otherwise they go when the fit is done.
+            frozen_dropout: Whether dropout below the lowest trainable layer stays active, as Keras
+                has it for frozen layers. Then nothing can be kept.
             **fit_args: Further arguments of `keras.Model.fit`.
 
         Returns:
@@ -194,32 +208,42 @@ class FineTuner:
         steps = count_steps(x, fit_args)
         epochs_now = epochs - fit_args.get("initial_epoch", 0)
         self._compilation.prepare(None if steps is None else steps * epochs_now)
-        recorder = EpochRecorder(self.history, x)
         if not is_arrays(x):
             fit_args.setdefault("shuffle", False)  # Keras warns of its own default otherwise.
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
+        stopping = early_stopping_callbacks(early_stopping, validated, callbacks or [])
+        recorder: EpochRecorder | None = None
         self._fitting = True
         try:
-            with without_preprocessor(self.model, x):
+            with (
+                without_preprocessor(self.model, x),
+                frozen_once(
+                    self.model,
+                    FitData(x, y, validation_data, fit_args),
+                    self._cache_for(cache_frozen),
+                    epochs=epochs_now,
+                    cache_frozen=cache_frozen,
+                    frozen_dropout=frozen_dropout,
+                ) as data,
+            ):
+                recorder = EpochRecorder(self.history, data.x)
                 return self.model.fit(
-                    x,
-                    y,
-                    validation_data=validation_data,
+                    data.x,
+                    data.y,
+                    validation_data=data.validation_data,
                     epochs=epochs,
-                    callbacks=[
-                        recorder,
-                        NaNLossGuard(x),
-                        *early_stopping_callbacks(early_stopping, validated, callbacks or []),
-                        *(callbacks or []),
-                    ],
+                    callbacks=[recorder, NaNLossGuard(data.x), *stopping, *(callbacks or [])],
                     class_weight=class_weight,
-                    **fit_args,
+                    **data.fit_args,
                 )
         except KeyboardInterrupt:
-            recorder.record_unfinished()
+            if recorder is not None:
+                recorder.record_unfinished()
             raise
         finally:
             self._fitting = False
+            if not self._in_stages:
+                self._cache = None
 
     def fit_stages(
         self, stages: Iterable[Stage], x: Any = None, y: Any = None, **fit_args: Any
@@ -242,11 +266,16 @@ class FineTuner:
         for stage in stages:
             select(self.model, stage.trainable)
         histories = []
-        for stage in stages:
-            stage.apply(self.model)
-            if stage.learning_rate is not None:
-                self._compilation.recipe = replace(recipe, learning_rate=stage.learning_rate)
-            histories.append(self.fit(x, y, epochs=stage.epochs, **fit_args))
+        self._in_stages = True  # What one stage computed of the frozen layers, the next may use.
+        try:
+            for stage in stages:
+                stage.apply(self.model)
+                if stage.learning_rate is not None:
+                    self._compilation.recipe = replace(recipe, learning_rate=stage.learning_rate)
+                histories.append(self.fit(x, y, epochs=stage.epochs, **fit_args))
+        finally:
+            self._in_stages = False
+            self._cache = None
         return histories
 
     def evaluate(self, x: Any = None, y: Any = None, **evaluate_args: Any) -> dict[str, float]:
@@ -283,6 +312,13 @@ class FineTuner:
     def save(self, path: "str | os.PathLike[str]") -> Path:
         """Write the model to a `.keras` file, without optimizer state; return its path."""
         return save_without_optimizer(self.model, path)
+
+    def _cache_for(self, cache_frozen: CacheFrozen) -> PrefixCache:
+        folder = None if isinstance(cache_frozen, bool) else cache_frozen
+        folder = None if folder == "auto" else folder
+        if self._cache is None or folder is not None:
+            self._cache = PrefixCache(folder)
+        return self._cache
 
     def _refuse_while_fitting(self, what: str) -> None:
         if self._fitting:

@@ -1,0 +1,167 @@
+"""Running a model that is cut: what is frozen without dropout, or from its activations."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finetune.tuning.model_graph import CarryMask, ReadMask, Step, needed_steps, run_steps
+from keras_finetune.tuning.prefix_cut import PrefixCut
+
+FIRST = "cut_0"
+
+
+@contextmanager
+def cut_model(model: keras.Model, cut: PrefixCut | None) -> Iterator[None]:
+    """Let a model run in two parts while the context lasts.
+
+    Given its inputs, it runs as ever, but for dropout in the frozen part, which is off. Given the
+    tensors of the cut, from `suffix_inputs`, it runs what is above the cut only.
+
+    Args:
+        model: The model.
+        cut: From `find_cut`; None leaves the model alone.
+    """
+    if cut is None:
+        yield
+        return
+    functional = getattr(model, "_functional", None) or model
+    carry = CarryMask(dtype="float32", autocast=False)
+
+    def call(inputs: Any, training: Any = None, mask: Any = None, **_: Any) -> Any:
+        graph, values = cut.graph, {}
+        if isinstance(inputs, dict) and FIRST in inputs:
+            for name, number in tensor_names(cut).items():
+                if name in inputs:
+                    x = ops.convert_to_tensor(inputs[name], dtype=graph.symbols[number].dtype)
+                    kept = inputs.get(f"{name}_mask")
+                    values[number] = x if kept is None else carry((x, kept))
+        else:
+            flat = functional._standardize_inputs(inputs)
+            values = dict(zip(graph.inputs, flat, strict=True))
+            run_steps(cut.prefix, values, training=False)
+        run_steps(cut.suffix, values, training)
+        outputs = [values[number] for number in graph.outputs]
+        packed = keras.tree.pack_sequence_as(functional._outputs_struct, outputs)
+        return packed[0] if isinstance(packed, list | tuple) and len(packed) == 1 else packed
+
+    # Keras must not compare the cut's tensors with the model's inputs, nor cast them.
+    changed = {"call": call, "_manual_input_spec": None, "_convert_input_args": False}
+    before = {name: vars(model)[name] for name in changed if name in vars(model)}
+    _set_attributes(model, changed)
+    try:
+        yield
+    finally:
+        for name in changed:
+            delattr(model, name)
+        _set_attributes(model, before)
+
+
+def suffix_inputs(cut: PrefixCut, x: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Make what the model takes in place of `x`: the cut's tensors and the inputs still needed.
+
+    Args:
+        cut: The cut.
+        x: The model's inputs, as a dict, list, tuple or a single array.
+        tensors: The tensors of the cut by name, from `Prefix`.
+    """
+    flat = dict(zip(cut.graph.inputs, flat_inputs(cut.graph.model, x), strict=True))
+    needed = {name: number for name, number in tensor_names(cut).items() if number in flat}
+    return tensors | {name: flat[number] for name, number in needed.items()}
+
+
+def flat_inputs(model: keras.Model, x: Any) -> list[Any]:
+    """Put a model's inputs in Keras's flat order."""
+    functional = getattr(model, "_functional", None) or model
+    expected = functional._inputs_struct
+    if not isinstance(x, dict):
+        return keras.tree.flatten(x)
+    if isinstance(expected, dict):
+        return keras.tree.flatten({name: x[name] for name in expected})
+    return [x[symbol.name] for symbol in functional.inputs]
+
+
+class Prefix(keras.Model):
+    """The part of a model below a cut.
+
+    Args:
+        steps: What to run.
+        known: Tensors that are given, by name.
+        wanted: Tensors to give, by name.
+        dtypes: Dtype of each of the known ones.
+
+    Call arguments:
+        inputs: The known tensors by name; the mask that Keras carried with one is `<name>_mask`.
+
+    Returns:
+        The wanted tensors by name, and the masks that Keras carries with them.
+    """
+
+    def __init__(
+        self, steps: Sequence[Step], known: dict[str, int], wanted: dict[str, int]
+    ) -> None:
+        super().__init__(dtype="float32")
+        self.carry, self.read = CarryMask(autocast=False), ReadMask(autocast=False)
+        self.built = True
+        self.parts = [x.operation for x in steps if isinstance(x.operation, keras.layers.Layer)]
+        self._run = (list(steps), dict(known), dict(wanted))
+        self._convert_input_args = False
+        self._allow_non_tensor_positional_args = True
+
+    def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Run the steps in inference mode."""
+        steps, known, wanted = self._run
+        values = {}
+        for name, number in known.items():
+            mask = inputs.get(f"{name}_mask")
+            values[number] = inputs[name] if mask is None else self.carry((inputs[name], mask))
+        run_steps(steps, values, training=False)
+        found = {name: values[number] for name, number in wanted.items()}
+        masks = {f"{name}_mask": self.read(x) for name, x in found.items()}
+        return found | {name: mask for name, mask in masks.items() if mask is not None}
+
+
+def make_prefix(cut: PrefixCut, start: PrefixCut | None = None) -> Prefix:
+    """Make the model that gives the cut's tensors.
+
+    Args:
+        cut: The cut.
+        start: A cut further below, whose tensors are known; None to start at the inputs.
+    """
+    graph = cut.graph
+    known = {f"input_{i}": number for i, number in enumerate(graph.inputs)}
+    if start is not None:
+        known |= {f"start_{i}": number for i, number in enumerate(start.tensors)}
+    wanted = {name: n for name, n in tensor_names(cut).items() if n in cut.tensors}
+    prefix = Prefix(needed_steps(graph, known.values(), wanted.values()), known, wanted)
+    prefix.compile()
+    return prefix
+
+
+def prefix_inputs(cut: PrefixCut, x: Any) -> dict[str, Any]:
+    """Name a model's inputs as `make_prefix`'s model takes them."""
+    symbols = [cut.graph.symbols[number] for number in cut.graph.inputs]
+    flat = flat_inputs(cut.graph.model, x)
+    return {
+        f"input_{i}": np.asarray(value).astype(symbol.dtype, copy=False)
+        for i, (value, symbol) in enumerate(zip(flat, symbols, strict=True))
+    }
+
+
+def tensor_names(cut: PrefixCut) -> dict[str, int]:
+    """Names of all tensors that the part above the cut may need."""
+    used = {number for step in cut.suffix for number in step.inputs.values()}
+    used.update(cut.graph.outputs)
+    names = {f"cut_{i}": number for i, number in enumerate(cut.tensors)}
+    inputs = {f"input_{i}": number for i, number in enumerate(cut.graph.inputs)}
+    return names | {name: number for name, number in inputs.items() if number in used}
+
+
+def _set_attributes(model: keras.Model, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(model, name, value)
+    # What Keras compiled for the model as it was.
+    model.train_function = model.test_function = model.predict_function = None

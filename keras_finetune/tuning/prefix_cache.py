@@ -1,0 +1,207 @@
+"""The activations of a frozen prefix, computed once and kept on disk while they are of use."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.data.store import Store, build_store, cache_dir
+from keras_finetune.data.store_writer import Ragged
+from keras_finetune.tuning.frozen_prefix import (
+    cut_model,
+    make_prefix,
+    prefix_inputs,
+    suffix_inputs,
+    tensor_names,
+)
+from keras_finetune.tuning.prefix_cut import PrefixCut
+from keras_finetune.tuning.prefix_rows import PlannedRows, ReplayedRows
+
+Rows = PlannedRows | ReplayedRows
+
+
+class PrefixCache:
+    """Keeps the activations of frozen prefixes in a folder.
+
+    Args:
+        folder: Where; None for a folder that goes when this object goes, or Python ends.
+    """
+
+    def __init__(self, folder: "str | os.PathLike[str] | None" = None) -> None:
+        if folder is None:
+            self.folder = cache_dir() / "prefix" / f"{os.getpid()}-{secrets.token_hex(4)}"
+            _remove_of_dead_processes(self.folder.parent)
+            weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        else:
+            self.folder = Path(folder)
+        self._latest: dict[str, _Computed] = {}
+
+    def dataset(self, cut: PrefixCut, rows: Rows, name: str, *, progress: bool = True) -> Any:
+        """Return a data set whose inputs are the cut's tensors, computed now or found on disk.
+
+        Args:
+            cut: Where the model is cut.
+            rows: The rows.
+            name: `"train"` or `"validation"`.
+            progress: Whether to show a bar.
+
+        Returns:
+            The data set; None if the model makes something else of a row when it is padded further,
+            so that activations of the row alone do not stand for it.
+        """
+        key = _key(cut, rows)
+        computed = self._latest.get(name)
+        if computed is None or computed.key != key:
+            computed = self._compute(cut, rows, name, key, progress)
+        self._latest[name] = computed
+        store = computed.store
+
+        def replace(x: Any, positions: np.ndarray, width: int) -> dict[str, Any]:
+            return suffix_inputs(cut, x, _gathered(store, positions, width, rows))
+
+        if not _is_exact(cut, rows, replace):
+            return None
+        return rows.serve(replace, _shapes(cut, store))
+
+    def _compute(
+        self, cut: PrefixCut, rows: Rows, name: str, key: str, progress: bool
+    ) -> "_Computed":
+        start = self._start(cut, rows, name)
+        prefix = make_prefix(cut, start.cut if start else None)
+
+        def chunks() -> Iterator[dict[str, Any]]:
+            first = 0
+            for block in rows.blocks():
+                inputs = prefix_inputs(cut, block.x)
+                if start:
+                    positions = first + np.arange(len(keras.tree.flatten(block.x)[0]))
+                    first += len(positions)
+                    known = _gathered(start.store, positions, block.width, rows)
+                    inputs |= {f"start{x.removeprefix('cut')}": known[x] for x in known}
+                found = prefix.predict_on_batch(inputs)
+                yield {
+                    column: _column(np.asarray(value), cut, column, block.lengths)
+                    for column, value in found.items()
+                }
+
+        store = build_store(
+            self.folder / name,
+            key,
+            chunks,
+            description=f"Frozen layers ({name})" if progress else None,
+            total=rows.num_rows,
+        )
+        return _Computed(key, cut, store)
+
+    def _start(self, cut: PrefixCut, rows: Rows, name: str) -> "_Computed | None":
+        """What was computed for a cut further below, if it still holds."""
+        latest = self._latest.get(name)
+        if latest is None or latest.key != _key(latest.cut, rows):
+            return None
+        here = {number for step in cut.prefix for number in step.outputs}
+        return latest if here.issuperset(latest.cut.tensors) else None
+
+
+@dataclass
+class _Computed:
+    key: str
+    cut: PrefixCut
+    store: Store
+
+
+def bytes_needed(cut: PrefixCut, rows: Rows, tokens: int) -> int:
+    """Tell how much of the disk the activations of some rows take."""
+    total = 0
+    for number in cut.tensors:
+        symbol = cut.graph.symbols[number]
+        entries = tokens if None in symbol.shape[1:] else rows.num_rows
+        size = int(np.prod([x for x in symbol.shape[1:] if x is not None]))
+        itemsize = {"bfloat16": 2, "float16": 2, "bool": 1}.get(symbol.dtype, 4)
+        total += entries * size * itemsize
+    return total
+
+
+def _is_exact(cut: PrefixCut, rows: Rows, replace: Any) -> bool:
+    """Compare the model's outputs with those from the cut on, for a few rows padded together."""
+    x, positions, width = rows.sample()
+    with cut_model(cut.graph.model, cut):
+        whole, part = (
+            [
+                keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
+                for output in keras.tree.flatten(
+                    cut.graph.model(
+                        keras.tree.map_structure(keras.ops.convert_to_tensor, inputs),
+                        training=False,
+                    )
+                )
+            ]
+            for inputs in (x, replace(x, positions, width))
+        )
+    tolerance = 0.02 if "bfloat16" in {cut.graph.symbols[n].dtype for n in cut.tensors} else 1e-3
+    return all(
+        # What a model says of padding, as in an output for each token, does not matter.
+        one.ndim > 2 or np.allclose(one, other, rtol=0, atol=tolerance * np.abs(one).max() + 1e-7)
+        for one, other in zip(whole, part, strict=True)
+    )
+
+
+def _column(value: np.ndarray, cut: PrefixCut, name: str, lengths: Any) -> "np.ndarray | Ragged":
+    if not _is_ragged(cut, name):
+        return value
+    width = value.shape[1]
+    lengths = np.full(len(value), width) if lengths is None else np.minimum(lengths, width)
+    kept = value[np.arange(width) < lengths[:, None]]
+    return Ragged(kept, np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def _is_ragged(cut: PrefixCut, name: str) -> bool:
+    shape = cut.graph.symbols[tensor_names(cut)[name.removesuffix("_mask")]].shape
+    return len(shape) > 1 and shape[1] is None
+
+
+def _gathered(store: Store, positions: np.ndarray, width: int, rows: Rows) -> dict[str, Any]:
+    if rows.lengths is None:  # As wide as they were stored.
+        return {name: store.gather(name, positions) for name in store.columns}
+    return {
+        name: store.gather(name, positions, width if store.is_ragged(name) else None)
+        for name in store.columns
+    }
+
+
+def _shapes(cut: PrefixCut, store: Store) -> dict[str, Any]:
+    names = tensor_names(cut)
+    shapes = {name: cut.graph.symbols[number].shape for name, number in names.items()}
+    masks = {f"{name}_mask": shape[:2] for name, shape in shapes.items()}
+    return masks | shapes
+
+
+def _key(cut: PrefixCut, rows: Rows) -> str:
+    """What the activations depend on: the layers, their weights, the rows."""
+    digest = hashlib.blake2b(digest_size=16)
+    described: list[Any] = [keras.backend.backend(), cut.tensors]
+    for step in cut.prefix:
+        if isinstance(step.operation, keras.layers.Layer):
+            described.append(keras.saving.serialize_keras_object(step.operation))
+        else:
+            described.append([type(step.operation).__name__, sorted(step.inputs.values())])
+    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
+    for variable in cut.variables():
+        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(value.reshape(-1).view(np.uint8).data)
+    return f"{digest.hexdigest()} {rows.key}"
+
+
+def _remove_of_dead_processes(parent: Path) -> None:
+    for folder in parent.glob("*-*"):
+        process = folder.name.partition("-")[0]
+        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+            shutil.rmtree(folder, ignore_errors=True)

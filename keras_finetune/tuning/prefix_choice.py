@@ -1,0 +1,217 @@
+"""Whether `fit` runs the frozen layers once and keeps their activations."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+
+from keras_finetune.tuning.data_kinds import count_rows, is_arrays
+from keras_finetune.tuning.frozen_prefix import cut_model
+from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
+from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
+from keras_finetune.tuning.prefix_rows import rows_of
+
+CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
+
+# Less than that is computed sooner than stored: some seconds of a laptop's processor.
+_LEAST_SAVED = 1e12
+_LEAST_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What goes into `keras.Model.fit`.
+
+    Attributes:
+        x: Inputs, or a data set.
+        y: Labels, if `x` is arrays.
+        validation_data: A data set, `(x, y)` or `(x, y, sample_weight)`.
+        fit_args: Further arguments.
+    """
+
+    x: Any
+    y: Any = None
+    validation_data: Any = None
+    fit_args: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def frozen_once(
+    model: keras.Model,
+    data: FitData,
+    cache: PrefixCache,
+    *,
+    epochs: int,
+    cache_frozen: CacheFrozen = "auto",
+    frozen_dropout: bool = False,
+) -> Iterator[FitData]:
+    """Let a model train on the activations of its frozen layers, where that pays.
+
+    Args:
+        model: The model.
+        data: What goes into `fit`.
+        cache: Where activations are kept.
+        epochs: int, passes over the data.
+        cache_frozen: `"auto"`, True, False, or the folder that `cache` keeps them in.
+        frozen_dropout: Whether dropout in frozen layers stays active, as Keras has it.
+
+    Yields:
+        What is to go into `fit` instead.
+
+    Raises:
+        ValueError: Caching was asked for and is not possible.
+    """
+    asked = cache_frozen != "auto" and cache_frozen is not False
+    cut = None if frozen_dropout else find_cut(model)
+    say = _say if data.fit_args.get("verbose", 1) else (lambda _: None)
+    reason = _no_cut(model, frozen_dropout) if cut is None else None
+    with cut_model(model, cut):
+        if cut is not None and cache_frozen is not False:
+            found = _served(cut, data, cache, epochs, asked, say)
+            data, reason = (data, found) if isinstance(found, str) else (found, None)
+        if reason and asked:
+            raise ValueError(f"cache_frozen={cache_frozen!r} is not possible: {reason}.")
+        if reason and cut is not None:
+            say(f"The frozen layers run in every epoch: {reason}.")
+        yield data
+
+
+def _served(
+    cut: PrefixCut, data: FitData, cache: PrefixCache, epochs: int, asked: bool, say: Any
+) -> FitData | str:
+    """The data with activations for inputs, or why not."""
+    data = _with_validation_split(data)
+    rows = _training_rows(cut.graph.model, data)
+    if isinstance(rows, str):
+        return rows
+    tokens = _count_tokens(rows)
+    validation = _validation_rows(data)
+    size = bytes_needed(cut, rows, tokens)
+    if not isinstance(validation, str | None):
+        size += bytes_needed(cut, validation, _count_tokens(validation))
+    if not asked and (reason := _does_not_pay(cut, tokens, epochs)):
+        return reason
+    if size > (budget := disk_budget(cache.folder)):
+        return f"their activations take {_gigabytes(size)}, of {_gigabytes(budget)} for caches"
+    if reason := rows.refusal():
+        return reason
+    progress = bool(data.fit_args.get("verbose", 1))
+    say(
+        f"The frozen layers run once, not {epochs} times: their activations for "
+        f"{rows.num_rows:,} rows take {_gigabytes(size)}, and save "
+        f"{_share_saved(cut, epochs):.0%} of the computation."
+    )
+    x = cache.dataset(cut, rows, "train", progress=progress)
+    if x is None:
+        return "what this model makes of a row depends on how far it is padded"
+    validated = data.validation_data
+    if not isinstance(validation, str | None) and validation.refusal() is None:
+        found = cache.dataset(cut, validation, "validation", progress=progress)
+        validated = validated if found is None else found
+    of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
+    fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
+    return replace(
+        data, x=x, y=None, validation_data=validated, fit_args=fit_args | {"shuffle": False}
+    )
+
+
+def disk_budget(folder: Path) -> int:
+    """Tell how many bytes of the disk caches may take.
+
+    That is the number of gigabytes in `$KERAS_FINETUNE_CACHE_GB`, else half of what is free.
+    """
+    chosen = os.environ.get("KERAS_FINETUNE_CACHE_GB")
+    if chosen:
+        return int(float(chosen) * 1e9)
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free // 2
+
+
+def _no_cut(model: keras.Model, frozen_dropout: bool) -> str:
+    if frozen_dropout:
+        return "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
+    return "no layer below the lowest trainable one is frozen, or the model has a call of its own"
+
+
+def _training_rows(model: keras.Model, data: FitData) -> Rows | str:
+    args = data.fit_args
+    if args.get("steps_per_epoch"):
+        return "with steps_per_epoch, an epoch is not a pass over the data"
+    if getattr(model, "preprocessor", None) is not None:
+        return "the model's preprocessor runs in every step; see tasks.keras_hub_dataset"
+    weight = args.get("sample_weight")
+    return rows_of(
+        data.x,
+        data.y,
+        weight,
+        batch_size=args.get("batch_size") or 32,
+        shuffle=args.get("shuffle", True) is not False,
+    )
+
+
+def _validation_rows(data: FitData) -> Rows | str | None:
+    given = data.validation_data
+    if given is None:
+        return None
+    parts = given if isinstance(given, tuple) else (given, None)
+    size = data.fit_args.get("validation_batch_size") or data.fit_args.get("batch_size") or 32
+    return rows_of(*parts, batch_size=size, shuffle=False)
+
+
+def _with_validation_split(data: FitData) -> FitData:
+    """Divide arrays as Keras does: the last rows are for validation."""
+    share = data.fit_args.get("validation_split")
+    if not share or not is_arrays(data.x) or data.validation_data is not None:
+        return data
+    kept = int(count_rows(data.x) * (1 - share))
+    parts = [data.x, data.y, data.fit_args.get("sample_weight")]
+
+    def cut(part: Any, rows: slice) -> Any:
+        return (
+            None if part is None else keras.tree.map_structure(lambda a: np.asarray(a)[rows], part)
+        )
+
+    x, y, weight = (cut(part, slice(None, kept)) for part in parts)
+    validation = tuple(cut(p, slice(kept, None)) for p in parts if p is not None)
+    fit_args = {k: v for k, v in data.fit_args.items() if k != "validation_split"}
+    fit_args |= {"sample_weight": weight} if weight is not None else {}
+    return FitData(x, y, validation, fit_args)
+
+
+def _count_tokens(rows: Rows) -> int:
+    if rows.lengths is not None:
+        return int(rows.lengths.sum())
+    shape = keras.tree.flatten(rows.sample()[0])[0].shape
+    return rows.num_rows * (shape[1] if len(shape) > 1 else 1)
+
+
+def _does_not_pay(cut: PrefixCut, tokens: int, epochs: int) -> str | None:
+    below, _ = cut.multiplications()
+    share = _share_saved(cut, epochs)
+    if share < _LEAST_SHARE:
+        return f"running them once would save {share:.0%} of the computation"
+    if 2.0 * below * tokens * (epochs - 1) < _LEAST_SAVED:
+        return "there is little to compute"
+    return None
+
+
+def _share_saved(cut: PrefixCut, epochs: int) -> float:
+    """Share of the computation; backwards costs twice as much as forwards."""
+    below, above = cut.multiplications()
+    return (epochs - 1) * below / max(epochs * (below + 3 * above), 1)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)

@@ -1,0 +1,158 @@
+"""Where a model is cut: below, nothing trains; above, everything is computed in every step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.tuning.model_graph import ModelGraph, Step, model_graph, needed_steps
+
+
+@dataclass(frozen=True, eq=False)
+class PrefixCut:
+    """A model's frozen prefix.
+
+    Attributes:
+        graph: The model's graph.
+        tensors: Numbers of the tensors that cross the cut, which are what a cache holds.
+        prefix: The steps below the cut.
+        suffix: The steps that remain: what trains and all above it, and what has no weights below.
+    """
+
+    graph: ModelGraph
+    tensors: tuple[int, ...]
+    prefix: list[Step]
+    suffix: list[Step]
+
+    def variables(self) -> list[keras.Variable]:
+        """The weights below the cut, on which the tensors depend."""
+        found = {id(v): v for step in self.prefix for v in _weights(step.operation)}
+        return list(found.values())
+
+    def multiplications(self) -> tuple[int, int]:
+        """Roughly how many a token costs forwards, below the cut and above it."""
+        return _multiplications(self.prefix), _multiplications(self.suffix)
+
+
+def find_cut(model: keras.Model) -> PrefixCut | None:
+    """Cut a model at its lowest trainable layers.
+
+    Above the cut are the layers that train, what depends on them, and dropout between the last
+    frozen weights and the first trainable ones, which is theirs. Layers that draw random numbers
+    and are no dropout, such as augmentations, are above it too, with all that follows them.
+
+    Args:
+        model: Any built Keras model.
+
+    Returns:
+        The cut, or None where no weights lie below one: the lowest layer trains, or the model is no
+        functional or sequential one.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((4,)), keras.layers.Dense(3, name="low"), keras.layers.Dense(2)])
+        >>> find_cut(model) is None
+        True
+        >>> model.get_layer("low").trainable = False
+        >>> [step.operation.name for step in find_cut(model).prefix]
+        ['low']
+    """
+    graph = model_graph(model)
+    if graph is None:
+        return None
+    above = _above(graph)
+    heavy = _heavy([step for step in graph.steps if step not in above])
+    inside = {tensor for step in heavy for tensor in step.outputs}
+    wanted = {tensor for step in above for tensor in step.inputs.values()} | set(graph.outputs)
+    # What has no weights is computed again from the inputs, rather than stored.
+    light = [step for step in graph.steps if step not in above and step not in heavy]
+    for step in reversed(light):
+        if wanted.intersection(step.outputs):
+            wanted.update(step.inputs.values())
+    tensors = tuple(sorted(inside & wanted))
+    if not tensors or not above:
+        return None
+    prefix = needed_steps(graph, graph.inputs, tensors)
+    suffix = needed_steps(graph, [*graph.inputs, *tensors], graph.outputs)
+    return PrefixCut(graph, tensors, prefix, suffix)
+
+
+def _above(graph: ModelGraph) -> set[Step]:
+    trains = {step for step in graph.steps if _trains(step.operation)}
+    augments = {
+        step
+        for step in graph.steps
+        if _is_random(step.operation) and not _is_dropout(step.operation)
+        if not _weights(step.operation)
+    }
+    above = _with_all_above(graph, trains | augments)
+    frozen = [step for step in graph.steps if step not in above and _weights(step.operation)]
+    below_frozen: set[Step] = set()
+    open_ = {tensor for step in frozen for tensor in step.inputs.values()}
+    for step in reversed(graph.steps):
+        if open_.intersection(step.outputs):
+            below_frozen.add(step)
+            open_.update(step.inputs.values())
+    between = {
+        step
+        for step in graph.steps
+        if step not in below_frozen and not _weights(step.operation) and _is_random(step.operation)
+    }
+    return _with_all_above(graph, above | between)
+
+
+def _with_all_above(graph: ModelGraph, steps: set[Step]) -> set[Step]:
+    found, tensors = set(steps), {tensor for step in steps for tensor in step.outputs}
+    for step in graph.steps:
+        if step in found or tensors.intersection(step.inputs.values()):
+            found.add(step)
+            tensors.update(step.outputs)
+    return found
+
+
+def _heavy(steps: Iterable[Step]) -> list[Step]:
+    """Those that have weights or follow one that has."""
+    found: list[Step] = []
+    tensors: set[int] = set()
+    for step in steps:
+        if _weights(step.operation) or tensors.intersection(step.inputs.values()):
+            found.append(step)
+            tensors.update(step.outputs)
+    return found
+
+
+def _trains(operation: Any) -> bool:
+    return bool(getattr(operation, "trainable_variables", ()))
+
+
+def _weights(operation: Any) -> list[keras.Variable]:
+    return list(getattr(operation, "weights", ()))
+
+
+def _layers(operation: Any) -> list[Any]:
+    return operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else []
+
+
+def _is_random(operation: Any) -> bool:
+    return any(getattr(layer, "_seed_generators", ()) for layer in _layers(operation))
+
+
+def _is_dropout(operation: Any) -> bool:
+    return all(
+        "dropout" in type(layer).__name__.lower()
+        for layer in _layers(operation)
+        if getattr(layer, "_seed_generators", ())
+    )
+
+
+def _multiplications(steps: Iterable[Step]) -> int:
+    variables = {
+        id(v): v
+        for step in steps
+        for layer in _layers(step.operation)
+        if "embedding" not in type(layer).__name__.lower()
+        for v in layer._trainable_variables + layer._non_trainable_variables
+    }
+    return int(sum(np.prod(v.shape) for v in variables.values() if len(v.shape) > 1))

@@ -1,0 +1,248 @@
+"""The rows that a frozen prefix is computed for: read once, and served with what was computed."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_finetune.data.buckets import bucket_widths
+from keras_finetune.data.pipeline import planned_dataset
+from keras_finetune.data.plan import Plan, make_plan
+from keras_finetune.tuning.data_kinds import arrays_in, count_rows, is_arrays, is_tf_dataset
+
+# Enough for full matrix products; longer rows come in smaller batches.
+_TOKENS_PER_BATCH = 8_192
+_ROWS_PER_BATCH = 256
+_BATCHES_COMPARED = 3
+
+Replace = Callable[[Any, np.ndarray, int], Any]
+
+
+class Block(NamedTuple):
+    """Inputs of some rows, their width, and how many tokens of each are no padding, if known."""
+
+    x: Any
+    width: int
+    lengths: np.ndarray | None
+
+
+@dataclass
+class PlannedRows:
+    """Rows that can be read in any order: a data set of this library, or arrays.
+
+    Attributes:
+        plan: From the number of an epoch to its plan.
+        read: From row numbers, width and generator to `(x, y)` or `(x, y, sample_weight)`.
+        lengths: (rows,) tokens of each row; None if all are as wide as they are.
+        shuffled: Whether the plan's order is random.
+        seed: Of the generator.
+        key: Identifies the rows.
+    """
+
+    plan: Callable[[int], Plan]
+    read: Callable[[np.ndarray, int, np.random.Generator], tuple[Any, ...]]
+    lengths: np.ndarray | None
+    shuffled: bool
+    seed: int
+    key: str
+
+    def __post_init__(self) -> None:
+        size = len(self.plan(0).lengths)
+        if self.lengths is None:
+            starts = range(0, size, _ROWS_PER_BATCH)
+            ends = (min(start + _ROWS_PER_BATCH, size) for start in starts)
+            self._batches = [(np.arange(*ends), 1) for ends in zip(starts, ends, strict=True)]
+        else:
+            # Of similar length, in an order that depends on the lengths alone.
+            planned = make_plan(
+                self.lengths,
+                tokens_per_batch=_TOKENS_PER_BATCH,
+                widths=bucket_widths(self.lengths, 8),
+                shuffle=True,
+            )
+            self._batches = [(batch.rows, batch.width) for batch in planned]
+        self.num_rows = size
+        self.num_blocks = len(self._batches)
+        self._position = np.empty(size, np.int64)
+        self._position[np.concatenate([rows for rows, _ in self._batches])] = np.arange(size)
+
+    def refusal(self) -> str | None:
+        """Say why these rows cannot be cached; None if they can."""
+        rows, width = self._batches[0]
+        one, other = (self.read(rows[:2], width, np.random.default_rng(i))[0] for i in range(2))
+        same = [
+            np.array_equal(a, b)
+            for a, b in zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
+        ]
+        return None if all(same) else "the inputs are drawn anew in every epoch"
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the inputs of all rows, in the order that `positions` tells."""
+        for rows, width in self._batches:
+            x = self.read(rows, width, np.random.default_rng(0))[0]
+            yield Block(x, width, None if self.lengths is None else self.lengths[rows])
+
+    def sample(self) -> tuple[Any, np.ndarray, int]:
+        """Return the inputs of a few rows, padded otherwise than in `blocks`, for `Replace`."""
+        if self.lengths is None:
+            rows, width = self._batches[0][0][:4], 1
+        else:
+            # At another width than they were computed at, where the plans have another.
+            widths = bucket_widths(self.lengths, 8)
+            shortest = np.argsort(self.lengths, kind="stable")[:4]
+            computed = next(width for rows, width in self._batches if shortest[0] in rows)
+            rows = shortest[self.lengths[shortest] <= computed]
+            width = int(widths[-1])
+            if computed == width:
+                width = int(-(-self.lengths[rows].max() // 8) * 8)
+                width = min(width, computed)
+        return self.read(rows, width, np.random.default_rng(0))[0], self._position[rows], width
+
+    def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
+        """Return the same data set with other inputs.
+
+        Args:
+            replace: From the inputs, positions among the blocks' rows, and the width, to a dict
+                that stands in their place.
+            shapes: The shapes of what is in it, None where they vary.
+        """
+
+        def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+            x, *rest = self.read(rows, width, rng)
+            return replace(x, self._position[rows], width), *rest
+
+        return planned_dataset(self.plan, read, shuffled=self.shuffled, seed=self.seed)
+
+
+@dataclass
+class ReplayedRows:
+    """The batches of a `tf.data.Dataset`, which come in the same order at every reading.
+
+    Attributes:
+        dataset: The data set.
+        key: Identifies the rows.
+    """
+
+    dataset: Any
+    key: str
+    lengths: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.num_blocks = int(self.dataset.cardinality())
+        first = keras.tree.flatten(self.dataset.element_spec)
+        self.num_rows = self.num_blocks * (first[0].shape[0] or self._first_size())
+
+    def _first_size(self) -> int:
+        return len(keras.tree.flatten(next(self.dataset.as_numpy_iterator(), [()]))[0])
+
+    def refusal(self) -> str | None:
+        """Say why these rows cannot be cached; None if they can."""
+        if self.num_blocks < 1:
+            return "the data set does not say how many batches it has"
+        readings = [
+            [
+                keras.tree.flatten(x)
+                for x in self.dataset.take(_BATCHES_COMPARED).as_numpy_iterator()
+            ]
+            for _ in range(2)
+        ]
+        for one, other in zip(*readings, strict=True):
+            if not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)):
+                return "the data set gives other batches at every reading"
+        return None
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the inputs of all batches."""
+        for element in self.dataset.as_numpy_iterator():
+            x = element[0] if isinstance(element, tuple) else element
+            yield Block(x, _width(x), None)
+
+    def sample(self) -> tuple[Any, np.ndarray, int]:
+        """Return the inputs of the first batch, as `Replace` has them."""
+        x, width, _ = next(self.blocks())
+        return x, np.arange(len(keras.tree.flatten(x)[0])), width
+
+    def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
+        """Return the same data set with other inputs; arguments as for `PlannedRows`."""
+        import tensorflow as tf
+
+        def batches() -> Iterator[tuple[Any, ...]]:
+            first = 0
+            for element in self.dataset.as_numpy_iterator():
+                x, *rest = element if isinstance(element, tuple) else (element,)
+                rows = first + np.arange(len(keras.tree.flatten(x)[0]))
+                first += len(rows)
+                yield replace(x, rows, _width(x)), *rest
+
+        spec = self.dataset.element_spec
+        rest = spec[1:] if isinstance(spec, tuple) else ()
+        replaced = {
+            name: tf.TensorSpec((None, *shapes[name][1:]), np.asarray(x).dtype)
+            for name, x in next(batches())[0].items()
+        }
+        dataset = tf.data.Dataset.from_generator(batches, output_signature=(replaced, *rest))
+        dataset = dataset.prefetch(tf.data.AUTOTUNE)
+        return dataset.apply(tf.data.experimental.assert_cardinality(self.num_blocks))
+
+
+def rows_of(
+    x: Any, y: Any, sample_weight: Any = None, *, batch_size: int = 32, shuffle: bool = True
+) -> "PlannedRows | ReplayedRows | str":
+    """Find the rows in what goes into `fit`.
+
+    Args:
+        x: A data set of this library, arrays, or a `tf.data.Dataset`.
+        y: Labels, if `x` is arrays.
+        sample_weight: Weights of the rows, if `x` is arrays.
+        batch_size: int, rows in a batch of arrays.
+        shuffle: Whether arrays are shuffled.
+
+    Returns:
+        The rows, or why there are none to be found.
+    """
+    if getattr(x, "read", None) is not None:
+        lengths = x.plan(0).lengths
+        key = x.key + _digest(x.read(np.arange(1), int(lengths[0]), np.random.default_rng(0))[0])
+        return PlannedRows(x.plan, x.read, lengths, x.shuffled, x.seed, key)
+    if is_arrays(x):
+        return _array_rows(x, [v for v in (y, sample_weight) if v is not None], batch_size, shuffle)
+    if is_tf_dataset(x):
+        return ReplayedRows(x, "")
+    return f"{type(x).__name__} may give other rows in every epoch"
+
+
+def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> PlannedRows:
+    x, *rest = (
+        keras.tree.map_structure(lambda leaf: next(arrays_in(leaf, "x")), part)
+        for part in (x, *rest)
+    )
+    ones = np.ones(count_rows(x), np.int64)
+    seed = int(np.random.randint(2**31)) if shuffle else 0
+
+    def plan(epoch: int) -> Plan:
+        widths = np.ones(1, np.int64)
+        if shuffle:
+            return make_plan(ones, batch_size, widths=widths, seed=seed, epoch=epoch)
+        return make_plan(ones, batch_size, widths=widths, shuffle=False)
+
+    def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        return tuple(keras.tree.map_structure(lambda leaf: leaf[rows], part) for part in (x, *rest))
+
+    return PlannedRows(plan, read, None, shuffle, seed, _digest(x))
+
+
+def _width(x: Any) -> int:
+    leaf = keras.tree.flatten(x)[0]
+    return leaf.shape[1] if leaf.ndim > 1 else 1
+
+
+def _digest(x: Any) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf in keras.tree.flatten(x):
+        array = np.asarray(leaf)
+        digest.update(f"{array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

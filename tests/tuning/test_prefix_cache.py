@@ -1,0 +1,373 @@
+"""The cache against the same run without it."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune import FineTuner, Stage
+from keras_finetune.tuning import prefix_cache
+
+WORDS = ["good", "bad", "film", "a", "very", "the", "plot", "acting", "is", "was", "and"]
+
+
+@pytest.fixture(autouse=True)
+def _cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """What is computed for a cache: how many steps of the model, each time."""
+    found = []
+    make = prefix_cache.make_prefix
+
+    def counted(cut, start=None):
+        prefix = make(cut, start)
+        found.append([step.operation.name for step in prefix._run[0]])
+        return prefix
+
+    monkeypatch.setattr(prefix_cache, "make_prefix", counted)
+    return found
+
+
+@pytest.fixture
+def task():
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, rng.integers(2, 30))) for _ in range(90)]
+    rows = {"text": texts, "label": [("neg", "pos")["good" in text] for text in texts]}
+    tokenizer = kft.data.Tokenizer.train(texts, 300, progress=False)
+    task = kft.tasks.TextClassification(["neg", "pos"], tokenizer, max_length=24)
+    task.rows = rows
+    return task
+
+
+def transformer(task, dropout=0.0, head_dropout=0.0):
+    keras.utils.set_random_seed(0)
+    backbone = kft.models.transformer_encoder(
+        task.tokenizer.vocab_size,
+        num_layers=3,
+        num_heads=2,
+        hidden_dim=16,
+        max_length=24,
+        dropout=dropout,
+    )
+    return task.build(backbone, pooling="mean", dropout=head_dropout)
+
+
+def losses(task, make, cache_frozen, *, freeze=("backbone", {}), epochs=3, **fit_args):
+    tuner = FineTuner(make())
+    tuner.compile("adam", learning_rate=0.01)
+    tuner.freeze(freeze[0], **freeze[1])
+    data = task.dataset(task.rows, batch_size=16, seed=1)
+    validation = task.dataset(task.rows, batch_size=16, shuffle=False)
+    history = tuner.fit(
+        data,
+        validation_data=validation,
+        epochs=epochs,
+        cache_frozen=cache_frozen,
+        verbose=0,
+        **fit_args,
+    ).history
+    return history, tuner
+
+
+def assert_same(one, other):
+    assert set(one) == set(other)
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "freeze", [("backbone", {}), ("backbone", {"bottom": 1}), ("embeddings", {})], ids=str
+)
+def test_a_transformer_trains_as_without(task, computed, freeze):
+    make = lambda: transformer(task, dropout=0.1)  # noqa: E731
+    plain, tuner = losses(task, make, False, freeze=freeze)
+    assert not computed
+    cached, cached_tuner = losses(task, make, True, freeze=freeze)
+    assert len(computed) == 2
+    assert_same(cached, plain)
+    x = next(iter(task.dataset(task.rows, batch_size=90).as_numpy_iterator()))[0]
+    one, other = (t.model.predict(x, verbose=0) for t in (tuner, cached_tuner))
+    np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["lstm_encoder", "cnn_encoder"])
+def test_frozen_embeddings_below_others(task, computed, name):
+    def make():
+        keras.utils.set_random_seed(0)
+        backbone = getattr(kft.models, name)(task.tokenizer.vocab_size, hidden_dim=16)
+        return task.build(backbone, pooling="max", dropout=0.0)
+
+    plain, _ = losses(task, make, False, freeze=("embeddings", {}))
+    cached, _ = losses(task, make, True, freeze=("embeddings", {}))
+    assert len(computed) == 2
+    assert_same(cached, plain)
+
+
+def test_the_model_is_ordinary_afterwards(task, tmp_path):
+    _, tuner = losses(task, lambda: transformer(task), True)
+    model = tuner.model
+    assert "call" not in vars(model)
+    data = task.dataset(task.rows, shuffle=False)
+    before = model.predict(data, verbose=0)
+    again = keras.models.load_model(tuner.save(tmp_path / "model.keras"), compile=False)
+    np.testing.assert_allclose(again.predict(data, verbose=0), before, atol=1e-6)
+    model.fit(data, shuffle=False, verbose=0)
+
+
+def test_callbacks_see_the_whole_model(task):
+    seen = []
+
+    class Predict(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            data = task.dataset(task.rows, shuffle=False)
+            seen.append(self.model.evaluate(data, verbose=0, return_dict=True)["loss"])
+
+    history, _ = losses(task, lambda: transformer(task), True, callbacks=[Predict()])
+    np.testing.assert_allclose(seen, history["val_loss"], rtol=1e-4)
+
+
+def test_what_is_on_disk_goes_when_done(task, tmp_path):
+    losses(task, lambda: transformer(task), True)
+    folder = tmp_path / "cache" / "prefix"
+    assert not any(folder.rglob("*.bin"))
+
+
+def test_a_folder_is_kept_and_found_again(task, tmp_path, computed):
+    first, _ = losses(task, lambda: transformer(task), tmp_path / "kept")
+    assert len(computed) == 2
+    assert any((tmp_path / "kept").rglob("*.bin"))
+    prefix_before = [store.stat().st_mtime_ns for store in (tmp_path / "kept").rglob("*.bin")]
+    second, _ = losses(task, lambda: transformer(task), tmp_path / "kept")
+    assert prefix_before == [s.stat().st_mtime_ns for s in (tmp_path / "kept").rglob("*.bin")]
+    assert_same(first, second)
+
+
+def test_other_weights_are_not_taken_for_the_same(task, tmp_path):
+    losses(task, lambda: transformer(task), tmp_path / "kept")
+
+    def other():
+        model = transformer(task)
+        layer = model.get_layer("token_embedding")
+        layer.set_weights([np.asarray(w) * 3 for w in layer.get_weights()])
+        return model
+
+    plain, _ = losses(task, other, False)
+    cached, _ = losses(task, other, tmp_path / "kept")
+    assert_same(cached, plain)
+
+
+def test_other_rows_are_not_taken_for_the_same(task, tmp_path):
+    losses(task, lambda: transformer(task), tmp_path / "kept")
+    task.rows = {"text": task.rows["text"][::-1], "label": task.rows["label"][::-1]}
+    plain, _ = losses(task, lambda: transformer(task), False)
+    cached, _ = losses(task, lambda: transformer(task), tmp_path / "kept")
+    assert_same(cached, plain)
+
+
+def test_a_higher_cut_goes_on_from_a_lower_one(task, computed):
+    stages = [Stage("head", "head", epochs=1)]
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam", learning_rate=0.01)
+    tuner.freeze("backbone", bottom=2)
+    data = task.dataset(task.rows, batch_size=16)
+    lowest = [Stage("top", ["block_2", "head_*"], epochs=1), *stages]
+    tuner.fit_stages(lowest, data, cache_frozen=True, verbose=0)
+    assert "block_1" in computed[0]
+    # The second stage runs block_2, which trained in between, on what the first one kept.
+    assert computed[1][:1] == ["block_2"]
+
+
+@pytest.mark.backends
+def test_stages_are_the_same_with_and_without(task):
+    found = []
+    for cache_frozen in (True, False):
+        tuner = FineTuner(transformer(task))
+        tuner.compile("adam", learning_rate=0.01)
+        stages = [
+            Stage("top", ["block_2", "head_*"], epochs=2),
+            Stage("head", "head", epochs=2),
+            Stage("deeper", ["block_1", "block_2", "head_*"], epochs=2),
+        ]
+        data = task.dataset(task.rows, batch_size=16, seed=3)
+        tuner.fit_stages(stages, data, cache_frozen=cache_frozen, verbose=0)
+        found.append(tuner.history)
+    assert_same(*found)
+
+
+@pytest.mark.backends
+def test_arrays(computed):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(70, 5)).astype("float32"), np.arange(70) % 2
+    weight = rng.uniform(size=70)
+    found = []
+    for cache_frozen in (False, True):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential(
+            [
+                keras.Input((5,)),
+                keras.layers.Dense(8, activation="relu", name="low"),
+                keras.layers.Dense(8, activation="relu", name="middle"),
+                keras.layers.Dense(2, name="high"),
+            ]
+        )
+        tuner = FineTuner(model)
+        tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        tuner.freeze(["low", "middle"])
+        tuner.fit(
+            x,
+            y,
+            sample_weight=weight,
+            validation_split=0.2,
+            epochs=3,
+            batch_size=8,
+            shuffle=False,
+            cache_frozen=cache_frozen,
+            verbose=0,
+        )
+        found.append(tuner.history)
+    assert len(computed) == 2
+    assert_same(*found)
+
+
+def nested():
+    keras.utils.set_random_seed(0)
+    inner_input = keras.Input((None,), dtype="int32")
+    hidden = keras.layers.Embedding(20, 8, mask_zero=True, name="embedding")(inner_input)
+    hidden = keras.layers.LSTM(6, return_sequences=True, name="low")(hidden)
+    hidden = keras.layers.LSTM(5, return_sequences=True, name="high")(hidden)
+    inner = keras.Model(inner_input, hidden, name="inner")
+    ids = keras.Input((None,), dtype="int32")
+    x = keras.layers.GlobalAveragePooling1D()(inner(ids))
+    return keras.Model(ids, keras.layers.Dense(2, name="out")(x))
+
+
+@pytest.mark.backends
+def test_a_users_pipeline_of_a_nested_model_with_keras_masks(computed):
+    tf = pytest.importorskip("tensorflow")
+
+    def batches():
+        for width in (4, 7, 5, 7):
+            ids = np.random.default_rng(width).integers(0, 20, (8, width)).astype("int32")
+            ids[:, 0] = 1
+            yield ids, ids[:, 1] % 2
+
+    data = tf.data.Dataset.from_generator(
+        batches,
+        output_signature=(tf.TensorSpec((None, None), "int32"), tf.TensorSpec((None,), "int32")),
+    ).apply(tf.data.experimental.assert_cardinality(4))
+    found = []
+    for cache_frozen in (False, True):
+        tuner = FineTuner(nested())
+        tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        tuner.freeze(["embedding", "low"])
+        tuner.fit(data, epochs=3, cache_frozen=cache_frozen, verbose=0)
+        found.append(tuner.history)
+    assert [steps[-1] for steps in computed] == ["low"]
+    assert_same(*found)
+
+
+def test_random_pipelines_are_refused():
+    tf = pytest.importorskip("tensorflow")
+    x, y = np.random.default_rng(0).normal(size=(64, 5)).astype("float32"), np.arange(64) % 2
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64).batch(8)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    model.layers[0].trainable = False
+    tuner = FineTuner(model)
+    tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="other batches at every reading"):
+        tuner.fit(data, epochs=2, cache_frozen=True, verbose=0)
+    tuner.fit(data, epochs=2, verbose=0)
+
+
+def test_a_model_that_heeds_padding_is_refused(task):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = keras.Input((None,), dtype="bool", name="padding_mask")
+    x = keras.layers.Embedding(task.tokenizer.vocab_size, 8, name="embedding")(ids)
+    x = keras.layers.Dense(8, name="low")(x)
+    x = keras.layers.Lambda(lambda x: keras.ops.sum(x, 1), output_shape=(8,))(x)
+    model = keras.Model(
+        {"token_ids": ids, "padding_mask": mask}, keras.layers.Dense(2, name="out")(x)
+    )
+    model.get_layer("embedding").trainable = model.get_layer("low").trainable = False
+    tuner = FineTuner(model)
+    tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="depends on how far"):
+        tuner.fit(task.dataset(task.rows), epochs=2, cache_frozen=True, verbose=0)
+
+
+def test_nothing_frozen_is_said(task):
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    with pytest.raises(ValueError, match="no layer below the lowest trainable one is frozen"):
+        tuner.fit(task.dataset(task.rows), cache_frozen=True, verbose=0)
+
+
+def test_the_disk_budget_is_kept(task, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE_GB", "0.000001")
+    with pytest.raises(ValueError, match="their activations take"):
+        losses(task, lambda: transformer(task), True)
+
+
+def test_auto_does_not_cache_what_is_computed_at_once(task, computed, capsys):
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    tuner.freeze("backbone")
+    tuner.fit(task.dataset(task.rows), epochs=2, verbose=2)
+    assert not computed
+    assert "run in every epoch: there is little to compute" in capsys.readouterr().err
+
+
+def test_auto_caches_what_takes_long(task, computed, capsys, monkeypatch):
+    monkeypatch.setattr("keras_finetune.tuning.prefix_choice._LEAST_SAVED", 1.0)
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    tuner.freeze("backbone")
+    tuner.fit(task.dataset(task.rows), epochs=4, verbose=2)
+    assert len(computed) == 1
+    assert "The frozen layers run once, not 4 times" in capsys.readouterr().err
+
+
+def test_one_epoch_is_not_worth_it(task, computed, monkeypatch):
+    monkeypatch.setattr("keras_finetune.tuning.prefix_choice._LEAST_SAVED", 1.0)
+    losses(task, lambda: transformer(task), "auto", epochs=1)
+    assert not computed
+
+
+@pytest.mark.backends
+def test_frozen_dropout_is_a_choice(task):
+    """Off by default, cached or not; active on demand, and then nothing is cached."""
+    make = lambda: transformer(task, dropout=0.5)  # noqa: E731
+    off, _ = losses(task, make, False)
+    cached, _ = losses(task, make, True)
+    active, _ = losses(task, make, False, frozen_dropout=True)
+    assert_same(off, cached)
+    assert abs(off["loss"][0] - active["loss"][0]) > 1e-4
+    with pytest.raises(ValueError, match="frozen_dropout=True"):
+        losses(task, make, True, frozen_dropout=True)
+
+
+def test_dropout_of_the_head_stays_active(task):
+    quiet, _ = losses(task, lambda: transformer(task), True)
+    noisy, _ = losses(task, lambda: transformer(task, head_dropout=0.5), True)
+    assert abs(quiet["loss"][0] - noisy["loss"][0]) > 1e-3
+
+
+def test_bfloat16_is_kept_as_it_is(task, tmp_path):
+    def make():
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            return transformer(task)
+        finally:
+            keras.config.set_dtype_policy("float32")
+
+    plain, _ = losses(task, make, False, freeze=("backbone", {"bottom": 2}))
+    cached, _ = losses(task, make, tmp_path / "kept", freeze=("backbone", {"bottom": 2}))
+    store = kft.data.Store(tmp_path / "kept" / "train")
+    assert store.column("cut_0").dtype.name == "bfloat16"
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(cached[name], plain[name], rtol=0.05)
