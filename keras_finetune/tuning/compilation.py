@@ -106,10 +106,11 @@ def _signature(model: keras.Model) -> tuple[object, ...]:
     """What changes when what trains changes.
 
     The flags are in it beside the variables, since batch normalization in a frozen layer behaves
-    otherwise even where it has no variables to train.
+    otherwise even where it has no variables to train; so are the types that layers compute in.
     """
     variables = tuple(id(variable) for variable in model.trainable_variables)
-    return (*variables, *(layer.trainable for layer in model._flatten_layers()))
+    layers = model._flatten_layers()
+    return (*variables, *((layer.trainable, layer.compute_dtype) for layer in layers))
 
 
 def _steps_of(optimizer: Any) -> int:

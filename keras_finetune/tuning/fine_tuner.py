@@ -20,6 +20,7 @@ from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once
 from keras_finetune.tuning.preprocessing import without_preprocessor
@@ -91,6 +92,7 @@ class FineTuner:
         layer_decay: float | None = None,
         schedule: str | None = None,
         warmup: float = 0,
+        precision: str | None = None,
         **compile_args: Any,
     ) -> None:
         """Note how to train; `fit` makes what it needs.
@@ -110,6 +112,9 @@ class FineTuner:
                 each `fit`.
             warmup: Share of the steps of a fit (below 1), or number of steps, in which the rate
                 rises from zero.
+            precision: `"mixed_bfloat16"` computes in bfloat16, with float32 weights and outputs:
+                much faster where the machine has instructions for it; `"auto"` does so there only.
+                None leaves the model as it is.
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")
@@ -130,6 +135,8 @@ class FineTuner:
             compile_args=compile_args,
         )
         check_loss(self.model, compile_args["loss"])
+        if precision is not None:
+            set_precision(self.model, precision)
         if self.model.built and self.model.trainable_variables:
             recipe.groups(self.model)
         self._compilation.recipe = recipe

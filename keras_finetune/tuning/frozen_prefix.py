@@ -36,7 +36,9 @@ def cut_model(model: keras.Model, cut: PrefixCut | None) -> Iterator[None]:
         if isinstance(inputs, dict) and FIRST in inputs:
             for name, number in tensor_names(cut).items():
                 if name in inputs:
-                    x = ops.convert_to_tensor(inputs[name], dtype=graph.symbols[number].dtype)
+                    # The cut's tensors have the dtype that the layers computed in.
+                    dtype = graph.symbols[number].dtype if number in graph.inputs else None
+                    x = ops.convert_to_tensor(inputs[name], dtype=dtype)
                     kept = inputs.get(f"{name}_mask")
                     values[number] = x if kept is None else carry((x, kept))
         else:

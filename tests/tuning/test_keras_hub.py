@@ -6,6 +6,7 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune.tuning import blocks, roles, select
+from keras_finetune.tuning.prefix_cut import find_cut
 
 keras_hub = pytest.importorskip("keras_hub")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -195,3 +196,28 @@ def test_bad_input(llama, bert, rows):
         kft.tasks.keras_hub_dataset(llama, rows)
     with pytest.raises(ValueError, match=r"'pos'.*great"):
         kft.tasks.keras_hub_dataset(bert, rows, labels=["neg", "great"])
+
+
+@pytest.mark.parametrize("top", [None, 1])
+def test_frozen_layers_run_once(bert, rows, top):
+    """With the prefix cut inside the nested backbone, and the same losses as without."""
+    backbone = keras_hub.models.BertBackbone.from_config(
+        bert.backbone.get_config() | {"dropout": 0}
+    )
+    model = keras_hub.models.BertTextClassifier(backbone, 2, bert.preprocessor, dropout=0.0)
+    start = model.get_weights()
+    found = []
+    for cache_frozen in (False, True):
+        model.set_weights(start)
+        tuner = kft.FineTuner(model)
+        tuner.compile("adam", learning_rate=1e-3)
+        tuner.freeze("backbone")
+        if top:
+            tuner.unfreeze("backbone", top=top)
+        last = find_cut(model).prefix[-1].operation.name
+        assert last.startswith("transformer_layer_1") if top else last not in ("logits",)
+        data = kft.tasks.keras_hub_dataset(model, rows, labels=LABELS, batch_size=8)
+        tuner.fit(data, epochs=3, verbose=0, cache_frozen=cache_frozen)
+        found.append(tuner.history["loss"])
+    assert found[0][0] != found[0][-1]
+    np.testing.assert_allclose(*found, rtol=1e-5)
