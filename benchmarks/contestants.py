@@ -183,7 +183,7 @@ def keras_finetune_lstm(job: dict[str, Any]) -> Turns:
     tokenizer = _tokenizer(job)
     task = kft.tasks.TextClassification(job["names"], tokenizer, max_length=job["max_length"])
     backbone = kft.models.lstm_encoder(
-        tokenizer.vocab_size, hidden_dim=job["width"], embedding_dim=job["width"]
+        tokenizer.vocab_size, job["width"], embedding_dim=job["width"], dropout=0.0
     )
     tuner = kft.FineTuner(task.build(backbone, pooling="last", dropout=0.0))
     tuner.compile(keras.optimizers.Adam(job["learning_rate"], global_clipnorm=CLIP))

@@ -48,7 +48,7 @@ def news(folder: str | None, rows: int) -> dict[str, Any]:
     chosen = train.column("label")[:rows]
     return {
         "texts": train.column("text")[:rows],
-        "labels": [labels.index(label) for label in chosen],
+        "labels": [labels.index(str(label)) for label in chosen],
         "names": labels,
     }
 

@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.fused_lstm import run_lstm
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -62,10 +63,10 @@ class RecurrentBlock(keras.layers.Layer):
             self.backward_lstm.build(inputs_shape)
 
     def call(self, inputs: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
-        outputs = self.forward_lstm(inputs, training=training)
+        outputs = run_lstm(self.forward_lstm, inputs, training)
         if self.bidirectional:
             order = _reversed_order(inputs, padding_mask)
-            backward = self.backward_lstm(_reorder(inputs, order), training=training)
+            backward = run_lstm(self.backward_lstm, _reorder(inputs, order), training)
             outputs = ops.concatenate([outputs, _reorder(backward, order)], axis=-1)
         return self.dropout(outputs, training=training)
 
