@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_finetune.data.buckets import bucket_widths
+from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.store import Store
 
@@ -35,7 +35,7 @@ def make_dataset(
     shuffle: bool = False,
     seed: int = 0,
     pad_values: Mapping[str, float] | None = None,
-    num_buckets: int = 6,
+    num_buckets: int | None = None,
 ) -> Any:
     """Make a `tf.data.Dataset` of a store's rows in batches of similar length.
 
@@ -66,7 +66,7 @@ def make_dataset(
         shuffle: Whether rows and batches are in random order, another in every epoch.
         seed: int >= 0.
         pad_values: What ragged columns are padded with, 0 if not named.
-        num_buckets: int, different widths at most.
+        num_buckets: int, different widths at most. Default: from 6 to 16, more for more batches.
 
     Returns:
         A `tf.data.Dataset` that knows its number of batches.
@@ -86,6 +86,9 @@ def make_dataset(
     lengths = store.lengths(ragged)
     widths = None
     if store.is_ragged(ragged):
+        if num_buckets is None:
+            tokens = tokens_per_batch or batch_size * lengths.mean() if len(lengths) else 1.0
+            num_buckets = choose_num_buckets(lengths.sum() / max(tokens, 1.0))
         widths = bucket_widths(lengths, num_buckets) if len(lengths) else None
     elif len(lengths):
         widths = lengths[:1]

@@ -73,6 +73,34 @@ def count_steps(x: Any, fit_args: Mapping[str, Any]) -> int | None:
     return getattr(x, "num_batches", None)
 
 
+def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
+    """Return about how many tokens a batch has; of rows that are no sequences, how many rows.
+
+    Args:
+        x: What goes into `fit`.
+        fit_args: Further arguments of `fit`.
+
+    Example:
+        >>> tokens_per_step(np.zeros((100, 20), "int32"), {"batch_size": 8})
+        160
+    """
+    plan = getattr(x, "plan", None)
+    if plan is not None:
+        first = plan(0)
+        return int((first.sizes * first.widths).mean())
+    if is_tf_dataset(x):
+        leaves = [(leaf.shape, leaf.dtype.is_integer) for leaf in keras.tree.flatten(x.element_spec)]
+        shape, is_integer = leaves[0]
+        shape = tuple(shape) if shape.rank else (1,)
+        rows = shape[0] or 32
+    else:
+        array = keras.tree.flatten(x if is_arrays(x) else first_batch(x))[0]
+        shape, rows = tuple(array.shape), fit_args.get("batch_size") or 32
+        is_integer = "int" in str(getattr(array, "dtype", ""))
+    is_sequence = len(shape) > 2 or (len(shape) == 2 and is_integer)
+    return int(rows * ((shape[1] or 128) if is_sequence else 1))
+
+
 def first_batch(x: Any) -> Any:
     """Read one batch ahead.
 

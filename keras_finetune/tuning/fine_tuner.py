@@ -15,6 +15,7 @@ from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
+from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
@@ -234,15 +235,19 @@ class FineTuner:
                 ) as data,
             ):
                 recorder = EpochRecorder(self.history, data.x)
-                return self.model.fit(
-                    data.x,
-                    data.y,
-                    validation_data=data.validation_data,
-                    epochs=epochs,
-                    callbacks=[recorder, NaNLossGuard(data.x), *stopping, *(callbacks or [])],
-                    class_weight=class_weight,
-                    **data.fit_args,
+                at_once = choose_steps_per_execution(
+                    self.model, data.x, data.fit_args, callbacks or []
                 )
+                with steps_per_execution(self.model, at_once):
+                    return self.model.fit(
+                        data.x,
+                        data.y,
+                        validation_data=data.validation_data,
+                        epochs=epochs,
+                        callbacks=[recorder, NaNLossGuard(data.x), *stopping, *(callbacks or [])],
+                        class_weight=class_weight,
+                        **data.fit_args,
+                    )
         except KeyboardInterrupt:
             if recorder is not None:
                 recorder.record_unfinished()

@@ -34,16 +34,19 @@ class NaNLossGuard(keras.callbacks.Callback):
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return
+        first = max(batch + 1 - self.model.steps_per_execution, 0)
+        where = f"step {batch + 1}" if first == batch else f"steps {first + 1} to {batch + 1}"
         raise FloatingPointError(
-            f"The loss is {loss} at epoch {self._epoch + 1}, step {batch + 1}{self._rows(batch)}. "
+            f"The loss is {loss} at epoch {self._epoch + 1}, {where}{self._rows(first, batch)}. "
             f"{self._cause()}"
         )
 
-    def _rows(self, batch: int) -> str:
+    def _rows(self, first: int, last: int) -> str:
         plan = getattr(self._dataset, "plan", None)
         if plan is None:
             return ""
-        rows = list(plan(self._dataset.epochs.next - 1))[batch].rows
+        batches = list(plan(self._dataset.epochs.next - 1))[first : last + 1]
+        rows = np.concatenate([batch.rows for batch in batches])
         shown = ", ".join(str(row) for row in rows[:8].tolist())
         return f" (rows {shown}{', ...' if len(rows) > 8 else ''})"
 

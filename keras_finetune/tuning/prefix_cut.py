@@ -147,12 +147,20 @@ def _is_dropout(operation: Any) -> bool:
     )
 
 
-def _multiplications(steps: Iterable[Step]) -> int:
+def multiplications(layers: Iterable[Any]) -> int:
+    """Roughly how many a token costs forwards: the entries of the matrices that it meets.
+
+    Args:
+        layers: Keras layers, flat: of a layer within a layer, only the inner one's own count.
+    """
     variables = {
         id(v): v
-        for step in steps
-        for layer in _layers(step.operation)
+        for layer in layers
         if "embedding" not in type(layer).__name__.lower()
         for v in layer._trainable_variables + layer._non_trainable_variables
     }
     return int(sum(np.prod(v.shape) for v in variables.values() if len(v.shape) > 1))
+
+
+def _multiplications(steps: Iterable[Step]) -> int:
+    return multiplications(layer for step in steps for layer in _layers(step.operation))

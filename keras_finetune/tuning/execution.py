@@ -1,0 +1,88 @@
+"""How many steps TensorFlow runs before Python is asked again."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+
+from keras_finetune.tuning.data_kinds import count_steps, tokens_per_step
+from keras_finetune.tuning.prefix_cut import multiplications
+
+# Between two steps Keras spends some 2 ms in Python. Executions of 50 ms make that little, and
+# let a progress bar move.
+_EXECUTION_SECONDS = 0.05
+_MOST_STEPS = 8
+_LEAST_EXECUTIONS = 8
+_FLOPS_PER_SECOND = {"CPU": 1e11, "GPU": 2e13, "TPU": 2e13}
+
+_BATCH_METHODS = (
+    "on_batch_begin",
+    "on_batch_end",
+    "on_train_batch_begin",
+    "on_train_batch_end",
+)
+
+
+def choose_steps_per_execution(
+    model: keras.Model,
+    x: Any,
+    fit_args: Mapping[str, Any],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> int:
+    """Choose Keras's `steps_per_execution`: more than one where steps are short.
+
+    Args:
+        model: A compiled model. What its `compile` was given stays.
+        x: What goes into `fit`.
+        fit_args: Further arguments of `fit`.
+        callbacks: The user's own; with one that acts between batches, every step is one execution.
+
+    Returns:
+        int, at least 1.
+    """
+    if model.steps_per_execution != 1 or keras.backend.backend() != "tensorflow":
+        return int(model.steps_per_execution)
+    steps = None if fit_args.get("steps_per_epoch") else count_steps(x, fit_args)
+    if steps is None or model.run_eagerly or any(_acts_on_batches(x) for x in callbacks):
+        return 1
+    import tensorflow as tf
+
+    device = tf.config.list_logical_devices()[-1].device_type
+    trained = [layer for layer in model._flatten_layers() if layer.trainable_variables]
+    flops = 6.0 * multiplications(trained) * tokens_per_step(x, fit_args)
+    seconds = flops / _FLOPS_PER_SECOND.get(device, 2e13)
+    wanted = math.ceil(_EXECUTION_SECONDS / max(seconds, 1e-9))
+    return max(1, min(wanted, _MOST_STEPS, steps // _LEAST_EXECUTIONS))
+
+
+@contextmanager
+def steps_per_execution(model: keras.Model, steps: int) -> Iterator[None]:
+    """Let a model's `fit` run so many steps at a time, and only its `fit`.
+
+    `predict` of several steps at a time would join outputs of different widths, and fail.
+    """
+    before = model.steps_per_execution
+    traced_with = getattr(model.train_function, "steps_per_execution", before)
+    if steps != traced_with:
+        model.train_function = None
+    if steps != before:
+        model.test_function = None
+    model.steps_per_execution = steps
+    model.make_train_function()
+    model.train_function.steps_per_execution = steps
+    try:
+        yield
+    finally:
+        model.steps_per_execution = before
+        if steps != before:
+            model.test_function = None
+
+
+def _acts_on_batches(callback: Any) -> bool:
+    return any(
+        getattr(type(callback), name) is not getattr(keras.callbacks.Callback, name)
+        or name in vars(callback)
+        for name in _BATCH_METHODS
+    )
