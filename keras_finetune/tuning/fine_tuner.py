@@ -17,6 +17,7 @@ from keras_finetune.tuning.data_kinds import count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.freezing import freeze, unfreeze
+from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.label_checks import check_loss
@@ -94,6 +95,7 @@ class FineTuner:
         schedule: str | None = None,
         warmup: float = 0,
         precision: str | None = None,
+        gradient_checkpointing: bool = False,
         **compile_args: Any,
     ) -> None:
         """Note how to train; `fit` makes what it needs.
@@ -116,6 +118,8 @@ class FineTuner:
             precision: `"mixed_bfloat16"` computes in bfloat16, with float32 weights and outputs:
                 much faster where the machine has instructions for it; `"auto"` does so there only.
                 None leaves the model as it is.
+            gradient_checkpointing: Keep only the inputs of each block for the gradients, and
+                compute what is inside again: less memory, a third more time.
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")
@@ -133,6 +137,7 @@ class FineTuner:
             layer_decay=layer_decay,
             schedule=schedule,
             warmup=warmup,
+            gradient_checkpointing=gradient_checkpointing,
             compile_args=compile_args,
         )
         check_loss(self.model, compile_args["loss"])
@@ -208,7 +213,8 @@ class FineTuner:
         self._refuse_while_fitting("fit")
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
-        loss = self._compilation.current_recipe().compile_args.get("loss")
+        recipe = self._compilation.current_recipe()
+        loss = recipe.compile_args.get("loss")
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
         class_weight = resolve_class_weight(class_weight, x, y)
         build(self.model, x)
@@ -238,7 +244,10 @@ class FineTuner:
                 at_once = choose_steps_per_execution(
                     self.model, data.x, data.fit_args, callbacks or []
                 )
-                with steps_per_execution(self.model, at_once):
+                with (
+                    maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
+                    steps_per_execution(self.model, at_once),
+                ):
                     return self.model.fit(
                         data.x,
                         data.y,

@@ -31,6 +31,7 @@ class Recipe:
         layer_decay: Factor by which each block learns slower than the one above it.
         schedule: None, `"constant"`, `"linear"` or `"cosine"`: the shape over one fit.
         warmup: Share of the steps of a fit (a float below 1), or steps, in which the rate rises.
+        gradient_checkpointing: Whether blocks are computed again for their gradients.
         compile_args: Further arguments of `keras.Model.compile`.
     """
 
@@ -39,6 +40,7 @@ class Recipe:
     layer_decay: float | None = None
     schedule: str | None = None
     warmup: float = 0
+    gradient_checkpointing: bool = False
     compile_args: Mapping[str, Any] = field(default_factory=dict)
 
     def groups(
@@ -86,6 +88,7 @@ def make_recipe(
     layer_decay: float | None = None,
     schedule: str | None = None,
     warmup: float = 0,
+    gradient_checkpointing: bool = False,
     compile_args: Mapping[str, Any],
 ) -> Recipe:
     """Check what `compile` was told.
@@ -96,6 +99,7 @@ def make_recipe(
         layer_decay: See `Recipe`.
         schedule: See `Recipe`.
         warmup: See `Recipe`.
+        gradient_checkpointing: See `Recipe`.
         compile_args: See `Recipe`.
 
     Raises:
@@ -120,7 +124,15 @@ def make_recipe(
     if warmup and schedule is None:
         schedule = "constant"
     warmup_steps(warmup, total_steps=max(int(warmup), 1))
-    return Recipe(template, learning_rate, layer_decay, schedule, warmup, dict(compile_args))
+    return Recipe(
+        template,
+        learning_rate,
+        layer_decay,
+        schedule,
+        warmup,
+        gradient_checkpointing,
+        dict(compile_args),
+    )
 
 
 def _template(optimizer: "str | keras.optimizers.Optimizer") -> keras.optimizers.Optimizer:
