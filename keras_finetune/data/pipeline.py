@@ -10,6 +10,8 @@ from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.store import Store
 
+_BATCHES_AHEAD = 4
+
 Features = Callable[[dict[str, np.ndarray], np.random.Generator], tuple[Any, ...]]
 Read = Callable[[np.ndarray, int, np.random.Generator], tuple[Any, ...]]
 
@@ -155,8 +157,25 @@ def _dataset(
 ) -> Any:
     import tensorflow as tf
 
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
-    dataset = dataset.prefetch(tf.data.AUTOTUNE)
+    return read_ahead(
+        tf.data.Dataset.from_generator(batches, output_signature=signature), num_steps
+    )
+
+
+def read_ahead(dataset: Any, num_steps: int) -> Any:
+    """Let a `tf.data.Dataset` make some batches while the model works on another.
+
+    Args:
+        dataset: Batches.
+        num_steps: How many there are.
+    """
+    import tensorflow as tf
+
+    # TensorFlow's autotuning sleeps twice as long each time, and the end of an epoch sometimes
+    # waits for it to wake: up to as long again as the epoch took.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = dataset.prefetch(_BATCHES_AHEAD).with_options(options)
     return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
 
 

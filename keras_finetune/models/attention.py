@@ -9,6 +9,7 @@ from keras import ops
 from keras_finetune.models.arguments import check_positive, check_rate
 from keras_finetune.models.fused import attention_weights, normalize
 from keras_finetune.models.normalization import make_norm
+from keras_finetune.models.packing import positions
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
 
 
@@ -41,8 +42,8 @@ class Attention(keras.layers.Layer):
 
     Call arguments:
         inputs: (batch, length, hidden_dim).
-        padding_mask: (batch, source length) bool, `True` for real tokens; of the encoder's
-            output with `cross_attention`, else of the inputs.
+        padding_mask: (batch, source length), above 0 for real tokens; of the encoder's output with
+            `cross_attention`, else of the inputs, and then it may tell texts apart (`packing`).
         encoder_output: (batch, source length, encoder's hidden_dim), with `cross_attention`.
 
     Example:
@@ -134,7 +135,8 @@ class Attention(keras.layers.Layer):
             query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
         length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         if self.rope_theta is not None:
-            angles = rotary_angles(length, self._frequencies, self.compute_dtype)
+            places = ops.arange(length) if padding_mask is None else positions(padding_mask)[:, None]
+            angles = rotary_angles(places, self._frequencies, self.compute_dtype)
             query, key = rotate(query, angles), rotate(key, angles)
 
         # The query heads that share a key are rows of one matrix.
@@ -147,6 +149,7 @@ class Attention(keras.layers.Layer):
             self.dropout,
             scale=self._head_dim**-0.5,
             causal=self.causal,
+            packed=not self.cross_attention,
             training=training,
         )
         rows = (-1, self.num_kv_heads, groups * length, source_length)

@@ -90,7 +90,7 @@ class ConvolutionBlock(keras.layers.Layer):
     def call(self, inputs: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
         x = inputs
         if padding_mask is not None:
-            x = x * ops.cast(ops.expand_dims(padding_mask, -1), x.dtype)
+            x = x * ops.cast(ops.cast(ops.expand_dims(padding_mask, -1), "bool"), x.dtype)
         outputs = [convolution(x) for convolution in self.convolutions]
         joined = self._function(ops.concatenate(outputs, axis=-1))
         joined = self.dropout(joined, training=training)

@@ -15,6 +15,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.models.packing import same_text
+
 # Finite, so that a row with nothing to attend to gives an average and not NaN.
 FORBIDDEN = -1e9
 
@@ -126,26 +128,29 @@ def attention_weights(
     scale: float,
     causal: bool,
     training: bool | None,
+    packed: bool = False,
 ) -> Any:
     """Compute the softmax of attention scores in float32, with dropout.
 
     Args:
         scores: (batch, kv heads, groups, length, source length).
-        padding_mask: (batch, source length) bool, or None.
+        padding_mask: (batch, source length), or None.
         dropout: The dropout layer, whose rate and seeds are used.
         scale: Factor on the scores.
         causal: Whether a position sees only itself and those before it.
         training: Whether dropout is active.
+        packed: Whether the mask may tell texts in a row apart.
 
     Returns:
         A tensor of the shape and dtype of the scores.
     """
-    masks = () if padding_mask is None else (ops.cast(padding_mask, "bool"),)
+    masks = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
+    packed = packed and bool(masks)
     if not is_fusing():
-        weights = _softmax(0.0, scale, causal, bool(masks))(scores, *masks)
+        weights = _softmax(0.0, scale, causal, bool(masks), packed)(scores, *masks)
         return dropout(weights, training=training)
     rate, seed = _rate_and_seed(dropout, training)
-    return _softmax(rate, scale, causal, bool(masks))(scores, *masks, seed)
+    return _softmax(rate, scale, causal, bool(masks), packed)(scores, *masks, seed)
 
 
 def _rate_and_seed(dropout: keras.layers.Dropout, training: bool | None) -> tuple[float, Any]:
@@ -181,11 +186,15 @@ def _norm(kind: str | None, epsilon: float, rank: int) -> Callable[..., Any]:
 
 
 @functools.cache
-def _softmax(rate: float, scale: float, causal: bool, masked: bool) -> Callable[..., Any]:
+def _softmax(
+    rate: float, scale: float, causal: bool, masked: bool, packed: bool
+) -> Callable[..., Any]:
     def compute(scores: Any, *rest: Any) -> Any:
         x = ops.cast(scores, "float32") * scale
-        if masked:
-            x = ops.where(rest[0][:, None, None, None, :], x, FORBIDDEN)
+        if packed:
+            x = ops.where(same_text(rest[0])[:, None, None], x, FORBIDDEN)
+        elif masked:
+            x = ops.where(rest[0][:, None, None, None, :] > 0, x, FORBIDDEN)
         if causal:
             positions = ops.arange(ops.shape(x)[-1])
             x = ops.where(positions[:, None] >= positions[None, :], x, FORBIDDEN)
@@ -225,7 +234,7 @@ def _for_each_row(weight: Any, x: Any) -> Any:
     XLA sums over a whole batch and its positions one by one, on one processor.
     """
     rows = ops.matmul(ops.ones((ops.shape(x)[0], 1)), weight[None, :])
-    return ops.reshape(rows, (-1, *(1 for _ in x.shape[1:-1]), weight.shape[0]))
+    return ops.reshape(rows, (-1, *(1 for _ in x.shape[1:-1]), ops.shape(weight)[0]))
 
 
 def _dropped(x: Any, rate: float, seed: Any) -> Any:

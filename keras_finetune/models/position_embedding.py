@@ -6,13 +6,15 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_positive
+from keras_finetune.models.packing import positions
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
 class PositionEmbedding(keras.layers.Layer):
     """Add a learned vector for each position to token vectors.
 
-    Positions count from 0 at the left, so that sequences must be padded on the right.
+    Positions count from 0 at the left, so that sequences must be padded on the right; in rows of
+    several texts (see `packing`) from the beginning of each.
 
     Args:
         input_dim: The number of rows of the table.
@@ -43,26 +45,29 @@ class PositionEmbedding(keras.layers.Layer):
         """The greatest length of a sequence."""
         return self.input_dim - self.offset
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, inputs_shape: Any, padding_mask_shape: Any = None) -> None:
         self.embeddings = self.add_weight(
             name="embeddings",
-            shape=(self.input_dim, input_shape[-1]),
+            shape=(self.input_dim, inputs_shape[-1]),
             initializer=self.initializer,
         )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Any, padding_mask: Any = None) -> Any:
         if inputs.shape[1] is not None and inputs.shape[1] > self.max_length:
             raise ValueError(
                 f"The sequences are {inputs.shape[1]} tokens long, but {self.name!r} has only "
                 f"{self.max_length} positions. Truncate them to max_length={self.max_length}, or "
                 f"build the model with a greater max_length."
             )
+        if padding_mask is not None:
+            rows = positions(padding_mask) + self.offset
+            return inputs + ops.take(self.embeddings, rows, axis=0)
         # Not embeddings[:length], which would clamp a length that is too great without a word.
         size = (ops.shape(inputs)[1], self.embeddings.shape[-1])
         return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (self.offset, 0), size)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        return input_shape
+    def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
+        return inputs_shape
 
     def get_config(self) -> dict[str, Any]:
         initializer = keras.initializers.serialize(self.initializer)

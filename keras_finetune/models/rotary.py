@@ -60,18 +60,18 @@ def inverse_frequencies(
     return frequencies.astype("float32")
 
 
-def rotary_angles(length: Any, frequencies: np.ndarray, dtype: str) -> tuple[Any, Any]:
-    """Compute the cosines and sines for positions 0 to length - 1.
+def rotary_angles(positions: Any, frequencies: np.ndarray, dtype: str) -> tuple[Any, Any]:
+    """Compute the cosines and sines of positions.
 
     Args:
-        length: Number of positions, an int or a scalar tensor.
+        positions: (..., length) int32.
         frequencies: From `inverse_frequencies`.
         dtype: The dtype to return; the angles themselves are always float32.
 
     Returns:
-        Two tensors of shape (length, head_dim // 2).
+        Two tensors of shape (..., length, head_dim // 2).
     """
-    angles = ops.arange(length, dtype="float32")[:, None] * frequencies
+    angles = ops.cast(positions, "float32")[..., None] * frequencies
     return ops.cast(ops.cos(angles), dtype), ops.cast(ops.sin(angles), dtype)
 
 
@@ -82,7 +82,8 @@ def rotate(heads: Any, angles: tuple[Any, Any]) -> Any:
 
     Args:
         heads: A tensor of shape (batch, num_heads, length, head_dim).
-        angles: From `rotary_angles`.
+        angles: From `rotary_angles`, each (length, head_dim // 2) or (batch, 1, length,
+            head_dim // 2).
 
     Returns:
         A tensor of the same shape.

@@ -21,14 +21,12 @@ def token_inputs(prefix: str = "", *, segments: bool = False) -> dict[str, Any]:
         segments: Whether there are segment ids.
 
     Returns:
-        `token_ids` (int32), `padding_mask` (bool) and perhaps `segment_ids` (int32), each of
-        shape (batch, length).
+        `token_ids`, `padding_mask` and perhaps `segment_ids`, each (batch, length) int32. A padding
+        mask may be given as bool; what else it may say is in `packing`.
     """
     names = ["token_ids", "padding_mask"] + ["segment_ids"] * segments
-    dtypes = {"token_ids": "int32", "padding_mask": "bool", "segment_ids": "int32"}
     return {
-        prefix + name: keras.Input((None,), dtype=dtypes[name], name=prefix + name)
-        for name in names
+        prefix + name: keras.Input((None,), dtype="int32", name=prefix + name) for name in names
     }
 
 
@@ -113,7 +111,7 @@ def embed(
             position_offset,
             name=prefix + "position_embedding",
             dtype=dtype,
-        )(x)
+        )(x, padding_mask=inputs[prefix + "padding_mask"])
     if norm is not None:
         x = make_norm(norm, norm_epsilon, name=prefix + "embedding_norm", dtype=dtype)(x)
     if token_dropout:

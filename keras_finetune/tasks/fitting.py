@@ -5,6 +5,9 @@ from collections.abc import Sequence
 import keras
 
 from keras_finetune.data import Tokenizer
+from keras_finetune.models.attention import Attention
+from keras_finetune.models.convolution_block import ConvolutionBlock
+from keras_finetune.models.recurrent_block import RecurrentBlock
 
 
 def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokenizer:
@@ -44,6 +47,24 @@ def hand_on(
 def takes_segment_ids(model: keras.Model) -> bool:
     """Whether a model asks which of two texts a token is in."""
     return isinstance(model.input, dict) and "segment_ids" in model.input
+
+
+def check_packing(backbone: keras.Model) -> None:
+    """Refuse a backbone that does not keep the texts of a row apart.
+
+    Args:
+        backbone: A model.
+
+    Raises:
+        ValueError: It is not one of this library's transformers.
+    """
+    kinds = {type(layer) for layer in backbone._flatten_layers()}
+    if Attention not in kinds or kinds & {RecurrentBlock, ConvolutionBlock}:
+        raise ValueError(
+            "separate_texts=True needs a transformer of this library: transformer_encoder, "
+            "transformer_decoder, or one from load_pretrained. In other backbones the texts of a "
+            f"row would mix. Received: {backbone.name!r}."
+        )
 
 
 def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int) -> None:

@@ -9,20 +9,22 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
 from keras_finetune.models import language_model
-from keras_finetune.tasks.fitting import check_backbone, hand_on
-from keras_finetune.tasks.text_blocks import blocks_store
+from keras_finetune.tasks.fitting import check_backbone, check_packing, hand_on
+from keras_finetune.tasks.text_blocks import blocks_store, packed_store
 
 
 class LanguageModeling:
     """Predict the next token, the pretraining of GPT (Radford et al. 2018).
 
     Texts are strung together with a separator between them and cut into rows of equal length, so
-    that nothing is padding.
+    that nothing is padding. With `separate_texts` short texts share a row too, but none sees
+    another, and each counts its positions from its own beginning.
 
     Args:
         tokenizer: What turns text into token ids.
         max_length: int, tokens of a row.
         text: Name of the text column.
+        separate_texts: Whether a text sees only itself; for transformers.
 
     Example:
         >>> import keras_finetune as kft
@@ -37,10 +39,18 @@ class LanguageModeling:
         True
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, max_length: int = 128, text: str = "text") -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        max_length: int = 128,
+        text: str = "text",
+        separate_texts: bool = False,
+    ) -> None:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.text = text
+        self.separate_texts = separate_texts
 
     def build(
         self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any
@@ -53,6 +63,8 @@ class LanguageModeling:
             **head_args: Further arguments of `keras_finetune.models.language_model`.
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
+        if self.separate_texts:
+            check_packing(backbone)
         model = language_model(backbone, **head_args)
         hand_on(model, backbone, self.tokenizer)
         self.compile(model, learning_rate=learning_rate)
@@ -81,8 +93,11 @@ class LanguageModeling:
 
         Returns:
             A `tf.data.Dataset` of `({"token_ids", "padding_mask"}, next token ids)`, each (batch,
-            max_length).
+            max_length); with `separate_texts`, (batch, length) and weights of the same shape, 0
+            where there is padding.
         """
+        if self.separate_texts:
+            return self._packed(examples, batch_size=batch_size, shuffle=shuffle, seed=seed)
         store = blocks_store(
             read_texts(examples, self.text), self.tokenizer, self.text, self.max_length + 1
         )
@@ -95,6 +110,17 @@ class LanguageModeling:
 
         return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
+    def _packed(self, examples: Any, **options: Any) -> Any:
+        texts = read_texts(examples, self.text)
+        store = packed_store(texts, self.tokenizer, self.text, self.max_length, next_ids=True)
+
+        def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
+            starts = batch["text_starts"]
+            x = {"token_ids": batch["token_ids"], "padding_mask": starts}
+            return x, batch["next_ids"], (starts > 0).astype(np.float32)
+
+        return make_dataset(store, features, **options)
+
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 32
     ) -> dict[str, float]:
@@ -105,7 +131,11 @@ class LanguageModeling:
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""
-        return {"max_length": self.max_length, "text": self.text}
+        return {
+            "max_length": self.max_length,
+            "text": self.text,
+            "separate_texts": self.separate_texts,
+        }
 
 
 def read_texts(examples: Any, column: str) -> Any:
@@ -120,6 +150,9 @@ def compile_for_tokens(model: keras.Model, learning_rate: float) -> None:
     """Compile a model whose outputs are logits of the vocabulary, one set a token."""
     model.compile(
         keras.optimizers.AdamW(learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        # The mean over tokens that count, so that padding and packing do not change it.
+        loss=keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, reduction="mean_with_sample_weight"
+        ),
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )

@@ -7,9 +7,14 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset
 from keras_finetune.models import masked_language_model
-from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_packing,
+    hand_on,
+    takes_segment_ids,
+)
 from keras_finetune.tasks.language_modeling import compile_for_tokens, read_texts
-from keras_finetune.tasks.text_blocks import blocks_store
+from keras_finetune.tasks.text_blocks import blocks_store, packed_store
 
 
 class MaskedLanguageModeling:
@@ -24,6 +29,8 @@ class MaskedLanguageModeling:
         max_length: int, tokens of a row.
         text: Name of the text column.
         mask_rate: float, share of the tokens that are predicted.
+        separate_texts: Whether a text sees only itself, also where several share a row; for
+            transformers. Otherwise texts are one stream, cut into rows.
         segment_ids: Whether data sets say which of two texts a token is in (the first, always);
             None until `build`, which sees whether the backbone takes them.
 
@@ -47,6 +54,7 @@ class MaskedLanguageModeling:
         max_length: int = 128,
         text: str = "text",
         mask_rate: float = 0.15,
+        separate_texts: bool = False,
         segment_ids: bool | None = None,
     ) -> None:
         if tokenizer.mask_id is None:
@@ -60,6 +68,7 @@ class MaskedLanguageModeling:
         self.max_length = max_length
         self.text = text
         self.mask_rate = mask_rate
+        self.separate_texts = separate_texts
         self.segment_ids = segment_ids
 
     def build(
@@ -73,6 +82,8 @@ class MaskedLanguageModeling:
             **head_args: Further arguments of `keras_finetune.models.masked_language_model`.
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
+        if self.separate_texts:
+            check_packing(backbone)
         self.segment_ids = takes_segment_ids(backbone)
         model = masked_language_model(backbone, **head_args)
         hand_on(model, backbone, self.tokenizer)
@@ -103,29 +114,40 @@ class MaskedLanguageModeling:
         Returns:
             A `tf.data.Dataset` of `({"token_ids", "padding_mask", "mask_positions"}, hidden token
             ids)`: (batch, max_length) twice, then (batch, masked) twice; with `"segment_ids"` for
-            backbones that take them.
+            backbones that take them, and weights (batch, masked) with `separate_texts`.
         """
-        store = blocks_store(
-            read_texts(examples, self.text), self.tokenizer, self.text, self.max_length
-        )
+        texts = read_texts(examples, self.text)
+        if self.separate_texts:
+            store = packed_store(texts, self.tokenizer, self.text, self.max_length, next_ids=False)
+        else:
+            store = blocks_store(texts, self.tokenizer, self.text, self.max_length)
         masked = max(1, round(self.mask_rate * self.max_length))
 
         def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
             ids = batch["token_ids"]
-            chosen = rng.random(ids.shape).argpartition(masked, axis=1)[:, :masked]
-            positions = np.sort(chosen, axis=1).astype(np.int32)
+            starts = batch.get("text_starts", np.ones_like(ids))
+            # Padding is chosen last, and counts for nothing.
+            drawn = np.where(starts > 0, rng.random(ids.shape), 2.0)
+            chosen = drawn.argsort(axis=1)[:, :masked]
+            share = np.ceil(self.mask_rate * (starts > 0).sum(axis=1, keepdims=True))
+            counted = np.arange(chosen.shape[1]) < share
+            order = chosen.argsort(axis=1)
+            positions = np.take_along_axis(chosen, order, axis=1).astype(np.int32)
+            counted = np.take_along_axis(counted, order, axis=1)
             hidden = np.take_along_axis(ids, positions, axis=1)
             draw = rng.random(hidden.shape)
             shown = np.where(draw < 0.8, self.tokenizer.mask_id, hidden)
             random_ids = rng.integers(0, self.tokenizer.vocab_size, hidden.shape)
             shown = np.where(draw >= 0.9, random_ids, shown).astype(ids.dtype)
+            shown = np.where(counted, shown, hidden)
             ids = ids.copy()
             np.put_along_axis(ids, positions, shown, axis=1)
-            mask = np.ones_like(ids, bool)
-            x = {"token_ids": ids, "padding_mask": mask, "mask_positions": positions}
+            x = {"token_ids": ids, "padding_mask": starts, "mask_positions": positions}
             if self.segment_ids:
                 x["segment_ids"] = np.zeros_like(ids)
-            return x, hidden
+            if not self.separate_texts:
+                return x, hidden
+            return x, hidden, counted.astype(np.float32)
 
         return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
@@ -143,5 +165,6 @@ class MaskedLanguageModeling:
             "max_length": self.max_length,
             "text": self.text,
             "mask_rate": self.mask_rate,
+            "separate_texts": self.separate_texts,
             "segment_ids": self.segment_ids,
         }

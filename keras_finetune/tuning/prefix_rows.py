@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data.buckets import bucket_widths
-from keras_finetune.data.pipeline import planned_dataset
+from keras_finetune.data.pipeline import planned_dataset, read_ahead
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.tuning.data_kinds import arrays_in, count_rows, is_arrays, is_tf_dataset
 
@@ -184,8 +184,7 @@ class ReplayedRows:
             for name, x in next(batches())[0].items()
         }
         dataset = tf.data.Dataset.from_generator(batches, output_signature=(replaced, *rest))
-        dataset = dataset.prefetch(tf.data.AUTOTUNE)
-        return dataset.apply(tf.data.experimental.assert_cardinality(self.num_blocks))
+        return read_ahead(dataset, self.num_blocks)
 
 
 def rows_of(

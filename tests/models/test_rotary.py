@@ -12,7 +12,7 @@ pytestmark = pytest.mark.backends
 def test_rotation_is_that_of_complex_numbers():
     """A pair (i, i + half) is a complex number, turned by position * theta ** (-2i / width)."""
     heads = np.random.default_rng(0).normal(size=(2, 3, 7, 8)).astype("float32")
-    angles = rotary_angles(7, inverse_frequencies(8, theta=100.0), "float32")
+    angles = rotary_angles(np.arange(7), inverse_frequencies(8, theta=100.0), "float32")
     got = keras.ops.convert_to_numpy(rotate(keras.ops.convert_to_tensor(heads), angles))
     pairs = heads[..., :4] + 1j * heads[..., 4:]
     for position in range(7):
@@ -26,7 +26,7 @@ def test_rotation_is_that_of_complex_numbers():
 def test_products_depend_on_the_distance_only():
     rng = np.random.default_rng(0)
     query, key = rng.normal(size=(2, 16)).astype("float32")
-    angles = rotary_angles(20, inverse_frequencies(16), "float32")
+    angles = rotary_angles(np.arange(20), inverse_frequencies(16), "float32")
     repeated = [np.broadcast_to(vector, (1, 1, 20, 16)) for vector in (query, key)]
     turned = [
         keras.ops.convert_to_numpy(rotate(keras.ops.convert_to_tensor(x), angles))[0, 0]
