@@ -21,8 +21,9 @@ def positions(padding_mask: Any) -> Any:
         (batch, length) int32; what stands where there is padding is of no use.
 
     Example:
-        >>> import numpy as np
-        >>> positions(np.array([[1, 1, 3, 3, 3, 0]])).tolist()
+        >>> import keras, numpy as np
+        >>> found = positions(np.array([[1, 1, 3, 3, 3, 0]]))
+        >>> keras.ops.convert_to_numpy(found).tolist()
         [[0, 1, 0, 1, 2, 5]]
     """
     columns = ops.arange(ops.shape(padding_mask)[1], dtype="int32")

@@ -84,6 +84,10 @@ class Compilation:
         self._optimizer = model.optimizer
         self._compiled = (recipe, signature)
 
+    def forget(self) -> None:
+        """Compile at the next fit in any case: something else compiled the model meanwhile."""
+        self._compiled = (self._compiled[0], ())
+
     def _reduced_rate(self, recipe: Recipe) -> float | None:
         """The learning rate that callbacks left behind, while the recipe is the same."""
         if self._optimizer is None or recipe is not self._compiled[0]:

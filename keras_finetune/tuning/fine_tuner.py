@@ -15,6 +15,7 @@ from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
+from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
@@ -298,6 +299,56 @@ class FineTuner:
             self._in_stages = False
             self._cache = None
         return histories
+
+    def estimate(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        stages: Iterable[Stage] | None = None,
+        validation_data: Any = None,
+        epochs: int = 1,
+        cache_frozen: CacheFrozen = "auto",
+        **fit_args: Any,
+    ) -> Estimate:
+        """Tell time, memory and disk of `fit` or `fit_stages` before they run.
+
+        A few steps of each stage run, on batches of all widths, and are forgotten: the model and
+        its optimizer stay as they are. Tracing and compiling are in the estimate as they were met
+        here; a fit that follows in the same process finds some of it done.
+
+        Args:
+            x: As for `fit`.
+            y: As for `fit`.
+            stages: As for `fit_stages`; None for a `fit` of what trains now.
+            validation_data: As for `fit`.
+            epochs: As for `fit`; stages have their own.
+            cache_frozen: As for `fit`.
+            **fit_args: Further arguments of `fit` that say what the data is (`batch_size`, ...).
+
+        Returns:
+            The estimate; `rich.print` shows it as a table.
+        """
+        self._refuse_while_fitting("estimate")
+        recipe = self._compilation.current_recipe()
+        check_fit_data(
+            self.model,
+            x,
+            y,
+            validation_data,
+            fit_args.get("sample_weight"),
+            loss=recipe.compile_args.get("loss"),
+        )
+        build(self.model, x)
+        if not is_arrays(x):
+            fit_args.setdefault("shuffle", False)
+        planned = [(None, epochs)] if stages is None else [(s, s.epochs) for s in stages]
+        data = FitData(x, y, validation_data, fit_args)
+        try:
+            with without_preprocessor(self.model, x):
+                return estimate_stages(self.model, recipe, data, planned, cache_frozen)
+        finally:
+            self._compilation.forget()
 
     def evaluate(self, x: Any = None, y: Any = None, **evaluate_args: Any) -> dict[str, float]:
         """Return loss and metrics on a data set, by name.

@@ -23,6 +23,7 @@ CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
 # Less than that is computed sooner than stored: some seconds of a laptop's processor.
 _LEAST_SAVED = 1e12
 _LEAST_SHARE = 0.1
+_NO_CUT = "no layer below the lowest trainable one is frozen, or the model has a call of its own"
 
 
 @dataclass(frozen=True)
@@ -83,37 +84,80 @@ def frozen_once(
         yield data
 
 
-def _served(
-    cut: PrefixCut, data: FitData, cache: PrefixCache, epochs: int, asked: bool, say: Any
-) -> FitData | str:
-    """The data with activations for inputs, or why not."""
+@dataclass(frozen=True)
+class CachePlan:
+    """What would be kept of the frozen layers.
+
+    Attributes:
+        data: What goes into `fit`.
+        rows: The training rows.
+        validation: The validation rows; None if there are none or they cannot be kept.
+        tokens: How many tokens (or rows that are no sequences) all of them have.
+        size: How many bytes the activations take.
+    """
+
+    data: FitData
+    rows: Rows
+    validation: Rows | None
+    tokens: int
+    size: int
+
+
+def plan_cache(
+    cut: PrefixCut | None, data: FitData, folder: Path, epochs: int, *, asked: bool
+) -> CachePlan | str:
+    """Decide whether the frozen layers are to run once.
+
+    Args:
+        cut: From `find_cut`.
+        data: What goes into `fit`.
+        folder: Where activations would be kept.
+        epochs: int, passes over the data.
+        asked: Whether to do so even where little is saved.
+
+    Returns:
+        What would be kept, or why nothing is.
+    """
+    if cut is None:
+        return _NO_CUT
     data = _with_validation_split(data)
     rows = _training_rows(cut.graph.model, data)
     if isinstance(rows, str):
         return rows
     tokens = _count_tokens(rows)
-    validation = _validation_rows(data)
+    found = _validation_rows(data)
+    validation = None if isinstance(found, str | None) or found.refusal() else found
     size = bytes_needed(cut, rows, tokens)
-    if not isinstance(validation, str | None):
-        size += bytes_needed(cut, validation, _count_tokens(validation))
     if not asked and (reason := _does_not_pay(cut, tokens, epochs)):
         return reason
-    if size > (budget := disk_budget(cache.folder)):
+    if validation is not None:
+        size += bytes_needed(cut, validation, _count_tokens(validation))
+        tokens += _count_tokens(validation)
+    if size > (budget := disk_budget(folder)):
         return f"their activations take {_gigabytes(size)}, of {_gigabytes(budget)} for caches"
-    if reason := rows.refusal():
-        return reason
+    return rows.refusal() or CachePlan(data, rows, validation, tokens, size)
+
+
+def _served(
+    cut: PrefixCut, data: FitData, cache: PrefixCache, epochs: int, asked: bool, say: Any
+) -> FitData | str:
+    """The data with activations for inputs, or why not."""
+    plan = plan_cache(cut, data, cache.folder, epochs, asked=asked)
+    if isinstance(plan, str):
+        return plan
+    data, rows = plan.data, plan.rows
     progress = bool(data.fit_args.get("verbose", 1))
     say(
         f"The frozen layers run once, not {epochs} times: their activations for "
-        f"{rows.num_rows:,} rows take {_gigabytes(size)}, and save "
+        f"{rows.num_rows:,} rows take {_gigabytes(plan.size)}, and save "
         f"{_share_saved(cut, epochs):.0%} of the computation."
     )
     x = cache.dataset(cut, rows, "train", progress=progress)
     if x is None:
         return "what this model makes of a row depends on how far it is padded"
     validated = data.validation_data
-    if not isinstance(validation, str | None) and validation.refusal() is None:
-        found = cache.dataset(cut, validation, "validation", progress=progress)
+    if plan.validation is not None:
+        found = cache.dataset(cut, plan.validation, "validation", progress=progress)
         validated = validated if found is None else found
     of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
     fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
@@ -138,7 +182,7 @@ def disk_budget(folder: Path) -> int:
 def _no_cut(model: keras.Model, frozen_dropout: bool) -> str:
     if frozen_dropout:
         return "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
-    return "no layer below the lowest trainable one is frozen, or the model has a call of its own"
+    return _NO_CUT
 
 
 def _training_rows(model: keras.Model, data: FitData) -> Rows | str:

@@ -1,0 +1,422 @@
+"""Time, memory and disk of a fit, told before it runs from some of its steps."""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from rich.table import Table
+
+from keras_finetune.data.pipeline import planned_dataset
+from keras_finetune.data.plan import Plan
+from keras_finetune.tuning.compilation import Compilation
+from keras_finetune.tuning.data_kinds import count_steps, is_arrays, is_tf_dataset
+from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
+from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
+from keras_finetune.tuning.prefix_cache import PrefixCache
+from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once, plan_cache
+from keras_finetune.tuning.prefix_cut import find_cut
+from keras_finetune.tuning.recipe import Recipe
+from keras_finetune.tuning.stages import Stage
+
+# Batches that are timed, spread over the widths of an epoch.
+_TIMED = 8
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What a stage, or a whole fit, will take.
+
+    Attributes:
+        name: The stage's name; "fit" where there are no stages.
+        epochs: How many epochs it has.
+        seconds: All of its time: start-up, the frozen layers' single run, and the epochs.
+        start_seconds: Of these, tracing and compiling.
+        cache_seconds: Of these, running frozen layers once.
+        samples_per_second: Rows a second in its epochs.
+        peak_memory_gb: Most memory that the process holds; on a GPU, of the GPU's.
+        cache_gb: Disk for the activations of frozen layers; 0 if they run in every epoch.
+    """
+
+    name: str
+    epochs: int
+    seconds: float
+    start_seconds: float
+    cache_seconds: float
+    samples_per_second: float
+    peak_memory_gb: float
+    cache_gb: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a fit will take; `rich.print` shows a table.
+
+    Attributes:
+        stages: For each stage.
+        padding_share: Share of the computed tokens that is padding; None if the data does not say.
+    """
+
+    stages: tuple[StageEstimate, ...]
+    padding_share: float | None
+
+    @property
+    def seconds(self) -> float:
+        """Time of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    @property
+    def peak_memory_gb(self) -> float:
+        """Most memory of any stage."""
+        return max(stage.peak_memory_gb for stage in self.stages)
+
+    @property
+    def cache_gb(self) -> float:
+        """Most disk of any stage."""
+        return max(stage.cache_gb for stage in self.stages)
+
+    def __rich__(self) -> Table:
+        table = Table(title="Estimate")
+        for name in ("Stage", "Epochs", "Time", "Rows/s", "Peak memory", "Cache on disk"):
+            table.add_column(name, justify="left" if name == "Stage" else "right")
+        for x in self.stages:
+            table.add_row(
+                x.name,
+                str(x.epochs),
+                _clock(x.seconds),
+                f"{x.samples_per_second:,.0f}",
+                f"{x.peak_memory_gb:.2f} GB",
+                f"{x.cache_gb:.2f} GB" if x.cache_gb else "none",
+            )
+        if self.padding_share is not None:
+            table.caption = f"{self.padding_share:.0%} of the computed tokens are padding"
+        return table
+
+
+def estimate_stages(
+    model: keras.Model,
+    recipe: Recipe,
+    data: FitData,
+    stages: Sequence[tuple[Stage | None, int]],
+    cache_frozen: CacheFrozen,
+) -> Estimate:
+    """Time some steps of each stage; the model's weights and flags stay as they were.
+
+    Args:
+        model: A built model.
+        recipe: How it is to be trained.
+        data: What is to go into `fit`.
+        stages: Pairs of a stage, or None for what trains now, and its epochs.
+        cache_frozen: As for `FineTuner.fit`.
+
+    Returns:
+        The estimate.
+    """
+    plan = getattr(data.x, "plan", None)
+    data = replace(data, fit_args={**data.fit_args, "verbose": 0})
+    found = []
+    for stage, epochs in stages:
+        with _put_back(model) as kept_bytes:
+            if stage is not None:
+                stage.apply(model)
+                if stage.learning_rate is not None:
+                    recipe = replace(recipe, learning_rate=stage.learning_rate)
+            measured = _measure(model, recipe, data, epochs, cache_frozen)
+        memory = measured.peak_memory_gb - kept_bytes / 1e9 * (not _on_gpu())
+        name = "fit" if stage is None else stage.name
+        found.append(replace(measured, name=name, peak_memory_gb=memory))
+    return Estimate(tuple(found), None if plan is None else plan(0).padding_share)
+
+
+def _measure(
+    model: keras.Model, recipe: Recipe, data: FitData, epochs: int, cache_frozen: CacheFrozen
+) -> StageEstimate:
+    steps = count_steps(data.x, data.fit_args)
+    if steps is None:
+        raise ValueError(
+            "The data does not say how many steps an epoch has. Give steps_per_epoch, or a "
+            "tf.data.Dataset with a cardinality."
+        )
+    compilation = Compilation(model)
+    compilation.recipe = recipe
+    compilation.prepare(steps * epochs)
+    asked = cache_frozen != "auto" and cache_frozen is not False
+    cut = None if cache_frozen is False else find_cut(model)
+    kept = plan_cache(cut, data, PrefixCache().folder, epochs, asked=asked)
+    at_once = choose_steps_per_execution(model, data.x, data.fit_args)
+    sample = _sample(data, at_once)
+    start = cache_seconds = 0.0
+    _forget_peak()
+    if not isinstance(kept, str):
+        # Three runs of the frozen layers: the first compiles, of the others one is twice as long.
+        rows = replace(sample, validation_data=None)
+        start, once, twice = (_seconds_of_prefix(model, rows, copies) for copies in (1, 1, 2))
+        sampled = plan_cache(cut, rows, PrefixCache().folder, epochs, asked=True)
+        if not isinstance(sampled, str):
+            cache_seconds = max(twice - once, 0.0) / sampled.tokens * kept.tokens
+    timer = _Timer(at_once)
+    caching = not isinstance(kept, str)
+    with (
+        frozen_once(model, sample, PrefixCache(), epochs=2, cache_frozen=caching) as cut_data,
+        maybe_checkpoint_blocks(model, recipe.gradient_checkpointing),
+        steps_per_execution(model, at_once),
+    ):
+        model.fit(
+            cut_data.x,
+            cut_data.y,
+            validation_data=cut_data.validation_data,
+            epochs=2,
+            callbacks=[timer],
+            **cut_data.fit_args,
+        )
+    start += max(timer.epochs[0] - timer.epochs[1], 0.0)
+    validation = 0.0
+    if data.validation_data is not None:
+        validation = timer.seconds_of_a_test_step() * _validation_steps(data)
+    epoch = timer.seconds_of_a_step() * steps + timer.overhead() + validation
+    rows = _rows_of_an_epoch(data, steps)
+    return StageEstimate(
+        name="",
+        epochs=epochs,
+        seconds=start + cache_seconds + epochs * epoch,
+        start_seconds=start,
+        cache_seconds=cache_seconds,
+        samples_per_second=rows / epoch,
+        peak_memory_gb=_peak_memory() / 1e9,
+        cache_gb=0.0 if isinstance(kept, str) else kept.size / 1e9,
+    )
+
+
+class _Timer(keras.callbacks.Callback):
+    """The times of epochs and, in the second, of what comes after each first execution."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__()
+        self.epochs: list[float] = []
+        self._at_once = at_once
+        self._ends: list[float] = []
+        self._test_ends: list[float] = []
+        self._tests = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._began, self._ends, self._test_ends, self._tests = time.perf_counter(), [], [], 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.epochs.append(time.perf_counter() - self._began)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._ends.append(time.perf_counter())
+
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._tests -= time.perf_counter()
+
+    def on_test_end(self, logs: Any = None) -> None:
+        self._tests += time.perf_counter()
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._test_ends.append(time.perf_counter())
+
+    def seconds_of_a_step(self) -> float:
+        return self._between(self._ends)
+
+    def seconds_of_a_test_step(self) -> float:
+        return self._between(self._test_ends)
+
+    def overhead(self) -> float:
+        """What an epoch takes besides its steps and its validation."""
+        steps = len(self._ends) * self._at_once
+        return max(self.epochs[-1] - self._tests - self.seconds_of_a_step() * steps, 0.0)
+
+    def _between(self, ends: list[float]) -> float:
+        return (ends[-1] - ends[0]) / ((len(ends) - 1) * self._at_once) if len(ends) > 1 else 0.0
+
+
+def _sample(data: FitData, at_once: int) -> FitData:
+    """The data with few batches: the widest for warming up, and some of all widths."""
+    count = max(_TIMED, 2 * at_once)
+    validation = data.validation_data
+    if validation is not None and not isinstance(validation, tuple):
+        validation = _some_batches(validation, count, at_once)
+    elif validation is not None:
+        size = _batch_size(data, "validation_batch_size") * (count + at_once)
+        validation = tuple(_some_rows(part, size) for part in validation)
+    if is_arrays(data.x):
+        share = data.fit_args.get("validation_split") or 0.0
+        size = int(_batch_size(data) * (count + at_once) / (1 - share))
+        args = dict(data.fit_args)
+        if args.get("sample_weight") is not None:
+            args["sample_weight"] = _some_rows(args["sample_weight"], size)
+        x, y = (_some_rows(part, size) for part in (data.x, data.y))
+        return FitData(x, y, validation, args)
+    x = _some_batches(data.x, count, at_once)
+    args = {k: v for k, v in data.fit_args.items() if k != "steps_per_epoch"}
+    if data.fit_args.get("steps_per_epoch") and not is_tf_dataset(data.x):
+        args["steps_per_epoch"] = count + at_once
+    return FitData(x, None, validation, args)
+
+
+def _some_batches(x: Any, count: int, at_once: int) -> Any:
+    if getattr(x, "read", None) is None:
+        return x.take(count + at_once) if is_tf_dataset(x) else x
+    plan = x.plan(0)
+    by_width = np.argsort(plan.widths * plan.sizes, kind="stable")
+    middles = (np.arange(count) + 0.5) / count * len(by_width)
+    chosen = np.concatenate([np.repeat(by_width[-1], at_once), by_width[middles.astype(int)]])
+    batches = [plan[int(step)] for step in chosen]
+    rows = np.concatenate([batch.rows for batch in batches])
+    sizes = np.array([len(batch.rows) for batch in batches])
+    widths = np.array([batch.width for batch in batches])
+    starts = np.cumsum(sizes) - sizes
+    part = Plan(np.arange(len(rows)), starts, sizes, widths, plan.lengths[rows])
+
+    def read(numbers: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = x.read(rows[numbers], width, rng)
+        return found
+
+    sample = planned_dataset(lambda epoch: part, read, shuffled=x.shuffled, seed=x.seed)
+    sample.key = f"{getattr(x, 'key', '')} sample {time.time_ns()}"
+    return sample
+
+
+def _seconds_of_prefix(model: keras.Model, data: FitData, copies: int) -> float:
+    if is_arrays(data.x):
+        x, y = (_repeated_rows(part, copies) for part in (data.x, data.y))
+        weights = _repeated_rows(data.fit_args.get("sample_weight"), copies)
+        again = FitData(x, y, None, {**data.fit_args, "sample_weight": weights})
+    elif getattr(data.x, "read", None) is not None:
+        again = replace(data, x=_repeated(data.x, copies))
+    else:
+        again = replace(data, x=data.x.repeat(copies))
+    started = time.perf_counter()
+    with frozen_once(model, again, PrefixCache(), epochs=2, cache_frozen=True):
+        return time.perf_counter() - started
+
+
+def _repeated(x: Any, copies: int) -> Any:
+    plan = x.plan(0)
+    count = len(plan.lengths)
+    rows = np.concatenate([plan.rows + count * i for i in range(copies)])
+    starts = np.concatenate([plan.starts + count * i for i in range(copies)])
+    sizes, widths = np.tile(plan.sizes, copies), np.tile(plan.widths, copies)
+    more = Plan(rows, starts, sizes, widths, np.tile(plan.lengths, copies))
+
+    def read(numbers: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        found: tuple[Any, ...] = x.read(numbers % count, width, rng)
+        return found
+
+    made = planned_dataset(lambda epoch: more, read, shuffled=x.shuffled, seed=x.seed)
+    made.key = f"{x.key} {copies} {time.time_ns()}"
+    return made
+
+
+def _repeated_rows(x: Any, copies: int) -> Any:
+    if x is None:
+        return None
+    return keras.tree.map_structure(lambda a: np.concatenate([np.asarray(a)] * copies), x)
+
+
+def _some_rows(x: Any, size: int) -> Any:
+    return None if x is None else keras.tree.map_structure(lambda a: np.asarray(a)[:size], x)
+
+
+def _batch_size(data: FitData, name: str = "batch_size") -> int:
+    return int(data.fit_args.get(name) or data.fit_args.get("batch_size") or 32)
+
+
+def _validation_steps(data: FitData) -> int:
+    given = data.validation_data
+    if isinstance(given, tuple):
+        args = {"batch_size": _batch_size(data, "validation_batch_size")}
+        return count_steps(given[0], args) or 0
+    return count_steps(given, {}) or 0
+
+
+def _rows_of_an_epoch(data: FitData, steps: int) -> int:
+    plan = getattr(data.x, "plan", None)
+    return int(plan(0).sizes.sum()) if plan is not None else steps * _batch_size(data)
+
+
+@contextmanager
+def _put_back(model: keras.Model) -> Iterator[int]:
+    """Put back weights, seeds and flags; yield how many bytes are kept for that."""
+    kept = [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+    variables = list(model.variables)
+    flags = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    try:
+        yield sum(array.nbytes for array in kept)
+    finally:
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
+        # The outer ones first: setting theirs sets those of all inside.
+        for layer, trainable in flags:
+            layer.trainable = trainable
+
+
+def _on_gpu() -> bool:
+    return _gpu_memory() is not None
+
+
+def _gpu_memory() -> int | None:
+    """Most bytes held on the accelerator since `_forget_peak`; None if there is none."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    elif backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            return int(torch.cuda.max_memory_allocated())
+    else:
+        import jax
+
+        statistics = jax.local_devices()[0].memory_stats()
+        if statistics:
+            return int(statistics["peak_bytes_in_use"])
+    return None
+
+
+def _forget_peak() -> None:
+    """Let the peak of memory be what is held now, where the machine can."""
+    if keras.backend.backend() == "tensorflow" and _on_gpu():
+        import tensorflow as tf
+
+        tf.config.experimental.reset_memory_stats("GPU:0")
+    elif keras.backend.backend() == "torch" and _on_gpu():
+        import torch
+
+        torch.cuda.reset_peak_memory_stats()
+    elif Path("/proc/self/clear_refs").exists():
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:  # A container may forbid it; then the peak is that of the whole process.
+            return
+
+
+def _peak_memory() -> int:
+    found = _gpu_memory()
+    if found is not None:
+        return found
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().split("\n") if x.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource  # Not on Windows.
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
