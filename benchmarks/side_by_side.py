@@ -153,10 +153,15 @@ def report(benchmark: str, turns: dict[str, list[dict[str, Any]]], **more: Any) 
         "loss": {n: round(x["loss"], 4) for n, x in last.items() if "loss" in x},
         "peak_memory_gb": {n: x["peak_memory_gb"] for n, x in last.items()},
         "turns": {n: [x["seconds"] for x in said] for n, said in turns.items()},
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {_processor()}",
+        "machine": machine(),
         **more,
     }
     print(json.dumps(result))
+
+
+def machine() -> str:
+    """Name the machine."""
+    return f"{platform.machine()}, {os.cpu_count()} processors, {_processor()}"
 
 
 def _processor() -> str:

@@ -135,7 +135,9 @@ class Attention(keras.layers.Layer):
             query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
         length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         if self.rope_theta is not None:
-            places = ops.arange(length) if padding_mask is None else positions(padding_mask)[:, None]
+            places = (
+                ops.arange(length) if padding_mask is None else positions(padding_mask)[:, None]
+            )
             angles = rotary_angles(places, self._frequencies, self.compute_dtype)
             query, key = rotate(query, angles), rotate(key, angles)
 

@@ -92,9 +92,7 @@ def _reversed_order(x: Any, padding_mask: Any) -> Any:
     if padding_mask is None:
         lengths = ops.full((batch, 1), length, dtype="int32")
     else:
-        lengths = ops.sum(
-            ops.cast(ops.cast(padding_mask, "bool"), "int32"), axis=1, keepdims=True
-        )
+        lengths = ops.sum(ops.cast(ops.cast(padding_mask, "bool"), "int32"), axis=1, keepdims=True)
     order = ops.where(positions < lengths, lengths - 1 - positions, positions)
     return order + ops.arange(batch)[:, None] * length
 

@@ -89,9 +89,9 @@ def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
         first = plan(0)
         return int((first.sizes * first.widths).mean())
     if is_tf_dataset(x):
-        leaves = [(leaf.shape, leaf.dtype.is_integer) for leaf in keras.tree.flatten(x.element_spec)]
-        shape, is_integer = leaves[0]
-        shape = tuple(shape) if shape.rank else (1,)
+        first = keras.tree.flatten(x.element_spec)[0]
+        is_integer = first.dtype.is_integer
+        shape = tuple(first.shape) if first.shape.rank else (1,)
         rows = shape[0] or 32
     else:
         array = keras.tree.flatten(x if is_arrays(x) else first_batch(x))[0]

@@ -179,14 +179,13 @@ def _measure(
     if data.validation_data is not None:
         validation = timer.seconds_of_a_test_step() * _validation_steps(data)
     epoch = timer.seconds_of_a_step() * steps + timer.overhead() + validation
-    rows = _rows_of_an_epoch(data, steps)
     return StageEstimate(
         name="",
         epochs=epochs,
         seconds=start + cache_seconds + epochs * epoch,
         start_seconds=start,
         cache_seconds=cache_seconds,
-        samples_per_second=rows / epoch,
+        samples_per_second=_rows_of_an_epoch(data, steps) / epoch,
         peak_memory_gb=_peak_memory() / 1e9,
         cache_gb=0.0 if isinstance(kept, str) else kept.size / 1e9,
     )

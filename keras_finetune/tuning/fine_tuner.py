@@ -1,6 +1,7 @@
 """`FineTuner`: freeze, unfreeze, compile, fit and evaluate any Keras model."""
 
 import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once
 from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
+from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
 from keras_finetune.tuning.saving import save_without_optimizer
 from keras_finetune.tuning.selection import Selection, select
 from keras_finetune.tuning.stages import Stage
@@ -84,6 +86,7 @@ class FineTuner:
         self._fitting = False
         self._in_stages = False
         self._cache: PrefixCache | None = None
+        self._report: FitReport | None = None
 
     def compile(
         self,
@@ -211,6 +214,7 @@ class FineTuner:
         Returns:
             The Keras `History` of this call.
         """
+        started = time.perf_counter()
         self._refuse_while_fitting("fit")
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
@@ -248,16 +252,21 @@ class FineTuner:
                 with (
                     maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
                     steps_per_execution(self.model, at_once),
+                    counted_traces(self.model) as traces,
                 ):
-                    return self.model.fit(
+                    meter = FitMeter(started, data.x, traces)
+                    own = [recorder, NaNLossGuard(data.x), meter, *stopping]
+                    history = self.model.fit(
                         data.x,
                         data.y,
                         validation_data=data.validation_data,
                         epochs=epochs,
-                        callbacks=[recorder, NaNLossGuard(data.x), *stopping, *(callbacks or [])],
+                        callbacks=[*own, *(callbacks or [])],
                         class_weight=class_weight,
                         **data.fit_args,
                     )
+                    self._report = meter.report()
+                    return history
         except KeyboardInterrupt:
             if recorder is not None:
                 recorder.record_unfinished()
@@ -266,6 +275,12 @@ class FineTuner:
             self._fitting = False
             if not self._in_stages:
                 self._cache = None
+
+    def report(self) -> FitReport:
+        """Say how the latest `fit` went: speed, padding, tracing; `rich.print` shows a table."""
+        if self._report is None:
+            raise RuntimeError("There is nothing to report yet: no fit was carried to its end.")
+        return self._report
 
     def fit_stages(
         self, stages: Iterable[Stage], x: Any = None, y: Any = None, **fit_args: Any

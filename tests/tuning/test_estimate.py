@@ -9,7 +9,7 @@ from keras_finetune.tuning.estimate import Estimate, StageEstimate
 
 pytestmark = pytest.mark.backends
 
-WORDS = "the quick brown fox jumps over a lazy dog and then sleeps all day long".split()
+WORDS = ["quick", "brown", "fox", "jumps", "over", "lazy", "dog", "sleeps", "all", "day", "long"]
 
 
 @pytest.fixture(scope="module")
