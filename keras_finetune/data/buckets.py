@@ -2,8 +2,6 @@
 
 import numpy as np
 
-# A width costs a second or so of compilation, which so many batches with less padding repay.
-_BATCHES_OF_A_BUCKET = 40
 _FEWEST_BUCKETS, _MOST_BUCKETS = 6, 16
 
 # The programme takes memory and time that grow with their square.
@@ -13,6 +11,9 @@ _MOST_CANDIDATES = 1_024
 def choose_num_buckets(num_batches: float) -> int:
     """Choose more widths where an epoch has more batches to repay them.
 
+    A width costs compilation, once. The padding left is about inverse to the number of widths, so
+    that the number at which another does not pay grows with the root of the batches.
+
     Args:
         num_batches: Batches of an epoch.
 
@@ -20,11 +21,10 @@ def choose_num_buckets(num_batches: float) -> int:
         int, from 6 to 16.
 
     Example:
-        >>> [choose_num_buckets(n) for n in (10, 400, 10_000)]
+        >>> [choose_num_buckets(n) for n in (10, 100, 10_000)]
         [6, 10, 16]
     """
-    wanted = int(num_batches) // _BATCHES_OF_A_BUCKET
-    return min(max(wanted, _FEWEST_BUCKETS), _MOST_BUCKETS)
+    return min(max(round(num_batches**0.5), _FEWEST_BUCKETS), _MOST_BUCKETS)
 
 
 def bucket_widths(
