@@ -14,7 +14,7 @@ help:
 	@echo "make test-backends  the tests that hold on TensorFlow, JAX and PyTorch, on all three"
 	@echo "make check       ruff and mypy"
 	@echo "make docs        run every code block of the README and the docs"
-	@echo "make bench       the benchmarks of the data part"
+	@echo "make bench       the benchmarks that need no peers and no data of yours: the data part"
 
 install: $(VENV)/.installed
 

@@ -186,7 +186,7 @@ def _measure(
         start_seconds=start,
         cache_seconds=cache_seconds,
         samples_per_second=_rows_of_an_epoch(data, steps) / epoch,
-        peak_memory_gb=_peak_memory() / 1e9,
+        peak_memory_gb=peak_memory() / 1e9,
         cache_gb=0.0 if isinstance(kept, str) else kept.size / 1e9,
     )
 
@@ -391,7 +391,7 @@ def _forget_peak() -> None:
     elif keras.backend.backend() == "torch" and _on_gpu():
         import torch
 
-        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.resetpeak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():
         try:
             Path("/proc/self/clear_refs").write_text("5")
@@ -399,7 +399,8 @@ def _forget_peak() -> None:
             return
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
+    """Return the most bytes that the process held, or on a GPU its tensors, since the start."""
     found = _gpu_memory()
     if found is not None:
         return found
