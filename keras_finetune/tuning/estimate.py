@@ -391,7 +391,7 @@ def _forget_peak() -> None:
     elif keras.backend.backend() == "torch" and _on_gpu():
         import torch
 
-        torch.cuda.resetpeak_memory_stats()
+        torch.cuda.reset_peak_memory_stats()
     elif Path("/proc/self/clear_refs").exists():
         try:
             Path("/proc/self/clear_refs").write_text("5")
