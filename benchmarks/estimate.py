@@ -45,7 +45,7 @@ def _run(how: str, train: str, epochs: int, samples: dict[str, Any]) -> dict[str
     import quality
 
     import keras_finetune as kft
-    from keras_finetune.tuning.estimate import peak_memory
+    from keras_finetune.tuning.memory import peak_memory
 
     keras.utils.set_random_seed(0)
     task = kft.tasks.TextClassification(samples["names"], max_length=128)

@@ -1,31 +1,26 @@
 """Time, memory and disk of a fit, told before it runs from some of its steps."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from rich.table import Table
 
-from keras_finetune.data.pipeline import planned_dataset
-from keras_finetune.data.plan import Plan
 from keras_finetune.tuning.compilation import Compilation
-from keras_finetune.tuning.data_kinds import count_steps, is_arrays, is_tf_dataset
+from keras_finetune.tuning.data_kinds import count_steps
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
+from keras_finetune.tuning.memory import forget_peak, on_gpu, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once, plan_cache
 from keras_finetune.tuning.prefix_cut import find_cut
 from keras_finetune.tuning.recipe import Recipe
+from keras_finetune.tuning.sample import batch_size_of, repeated, sample_data
 from keras_finetune.tuning.stages import Stage
-
-# Batches that are timed, spread over the widths of an epoch.
-_TIMED = 8
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ def estimate_stages(
                 if stage.learning_rate is not None:
                     recipe = replace(recipe, learning_rate=stage.learning_rate)
             measured = _measure(model, recipe, data, epochs, cache_frozen)
-        memory = measured.peak_memory_gb - kept_bytes / 1e9 * (not _on_gpu())
+        memory = measured.peak_memory_gb - kept_bytes / 1e9 * (not on_gpu())
         name = "fit" if stage is None else stage.name
         found.append(replace(measured, name=name, peak_memory_gb=memory))
     return Estimate(tuple(found), None if plan is None else plan(0).padding_share)
@@ -149,13 +144,15 @@ def _measure(
     cut = None if cache_frozen is False else find_cut(model)
     kept = plan_cache(cut, data, PrefixCache().folder, epochs, asked=asked)
     at_once = choose_steps_per_execution(model, data.x, data.fit_args)
-    sample = _sample(data, at_once)
+    sample = sample_data(data, at_once)
     start = cache_seconds = 0.0
-    _forget_peak()
+    forget_peak()
     if not isinstance(kept, str):
         # Three runs of the frozen layers: the first compiles, of the others one is twice as long.
         rows = replace(sample, validation_data=None)
-        start, once, twice = (_seconds_of_prefix(model, rows, copies) for copies in (1, 1, 2))
+        start, once, twice = (
+            _seconds_of_prefix(model, repeated(rows, copies)) for copies in (1, 1, 2)
+        )
         sampled = plan_cache(cut, rows, PrefixCache().folder, epochs, asked=True)
         if not isinstance(sampled, str):
             cache_seconds = max(twice - once, 0.0) / sampled.tokens * kept.tokens
@@ -235,109 +232,10 @@ class _Timer(keras.callbacks.Callback):
         return (ends[-1] - ends[0]) / ((len(ends) - 1) * self._at_once) if len(ends) > 1 else 0.0
 
 
-def _sample(data: FitData, at_once: int) -> FitData:
-    """The data with few batches: the widest for warming up, and some of all widths."""
-    count = max(_TIMED, 2 * at_once)
-    validation = data.validation_data
-    if validation is not None and not isinstance(validation, tuple):
-        validation = _some_batches(validation, count, at_once)
-    elif validation is not None:
-        size = _batch_size(data, "validation_batch_size") * (count + at_once)
-        validation = tuple(_some_rows(part, size) for part in validation)
-    if is_arrays(data.x):
-        share = data.fit_args.get("validation_split") or 0.0
-        size = int(_batch_size(data) * (count + at_once) / (1 - share))
-        args = dict(data.fit_args)
-        if args.get("sample_weight") is not None:
-            args["sample_weight"] = _some_rows(args["sample_weight"], size)
-        x, y = (_some_rows(part, size) for part in (data.x, data.y))
-        return FitData(x, y, validation, args)
-    x = _some_batches(data.x, count, at_once)
-    args = {k: v for k, v in data.fit_args.items() if k != "steps_per_epoch"}
-    if data.fit_args.get("steps_per_epoch") and not is_tf_dataset(data.x):
-        args["steps_per_epoch"] = count + at_once
-    return FitData(x, None, validation, args)
-
-
-def _some_batches(x: Any, count: int, at_once: int) -> Any:
-    if getattr(x, "read", None) is None:
-        return x.take(count + at_once) if is_tf_dataset(x) else x
-    plan = x.plan(0)
-    by_width = np.argsort(plan.widths * plan.sizes, kind="stable")
-    middles = (np.arange(count) + 0.5) / count * len(by_width)
-    chosen = np.concatenate([np.repeat(by_width[-1], at_once), by_width[middles.astype(int)]])
-    batches = [plan[int(step)] for step in chosen]
-    rows = np.concatenate([batch.rows for batch in batches])
-    sizes = np.array([len(batch.rows) for batch in batches])
-    widths = np.array([batch.width for batch in batches])
-    starts = np.cumsum(sizes) - sizes
-    part = Plan(np.arange(len(rows)), starts, sizes, widths, plan.lengths[rows])
-
-    def read(numbers: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        found: tuple[Any, ...] = x.read(rows[numbers], width, rng)
-        return found
-
-    sample = planned_dataset(lambda epoch: part, read, shuffled=x.shuffled, seed=x.seed)
-    sample.key = f"{getattr(x, 'key', '')} sample {time.time_ns()}"
-    return sample
-
-
-def _seconds_of_prefix(model: keras.Model, data: FitData, copies: int) -> float:
-    if is_arrays(data.x):
-        x, y = (_repeated_rows(part, copies) for part in (data.x, data.y))
-        weights = _repeated_rows(data.fit_args.get("sample_weight"), copies)
-        again = FitData(x, y, None, {**data.fit_args, "sample_weight": weights})
-    elif getattr(data.x, "read", None) is not None:
-        again = replace(data, x=_repeated(data.x, copies))
-    else:
-        again = replace(data, x=data.x.repeat(copies))
+def _seconds_of_prefix(model: keras.Model, data: FitData) -> float:
     started = time.perf_counter()
-    with frozen_once(model, again, PrefixCache(), epochs=2, cache_frozen=True):
+    with frozen_once(model, data, PrefixCache(), epochs=2, cache_frozen=True):
         return time.perf_counter() - started
-
-
-def _repeated(x: Any, copies: int) -> Any:
-    plan = x.plan(0)
-    count = len(plan.lengths)
-    rows = np.concatenate([plan.rows + count * i for i in range(copies)])
-    starts = np.concatenate([plan.starts + count * i for i in range(copies)])
-    sizes, widths = np.tile(plan.sizes, copies), np.tile(plan.widths, copies)
-    more = Plan(rows, starts, sizes, widths, np.tile(plan.lengths, copies))
-
-    def read(numbers: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        found: tuple[Any, ...] = x.read(numbers % count, width, rng)
-        return found
-
-    made = planned_dataset(lambda epoch: more, read, shuffled=x.shuffled, seed=x.seed)
-    made.key = f"{x.key} {copies} {time.time_ns()}"
-    return made
-
-
-def _repeated_rows(x: Any, copies: int) -> Any:
-    if x is None:
-        return None
-    return keras.tree.map_structure(lambda a: np.concatenate([np.asarray(a)] * copies), x)
-
-
-def _some_rows(x: Any, size: int) -> Any:
-    return None if x is None else keras.tree.map_structure(lambda a: np.asarray(a)[:size], x)
-
-
-def _batch_size(data: FitData, name: str = "batch_size") -> int:
-    return int(data.fit_args.get(name) or data.fit_args.get("batch_size") or 32)
-
-
-def _validation_steps(data: FitData) -> int:
-    given = data.validation_data
-    if isinstance(given, tuple):
-        args = {"batch_size": _batch_size(data, "validation_batch_size")}
-        return count_steps(given[0], args) or 0
-    return count_steps(given, {}) or 0
-
-
-def _rows_of_an_epoch(data: FitData, steps: int) -> int:
-    plan = getattr(data.x, "plan", None)
-    return int(plan(0).sizes.sum()) if plan is not None else steps * _batch_size(data)
 
 
 @contextmanager
@@ -356,62 +254,17 @@ def _put_back(model: keras.Model) -> Iterator[int]:
             layer.trainable = trainable
 
 
-def _on_gpu() -> bool:
-    return _gpu_memory() is not None
+def _validation_steps(data: FitData) -> int:
+    given = data.validation_data
+    if isinstance(given, tuple):
+        args = {"batch_size": batch_size_of(data, "validation_batch_size")}
+        return count_steps(given[0], args) or 0
+    return count_steps(given, {}) or 0
 
 
-def _gpu_memory() -> int | None:
-    """Most bytes held on the accelerator since `_forget_peak`; None if there is none."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
-    elif backend == "torch":
-        import torch
-
-        if torch.cuda.is_available():
-            return int(torch.cuda.max_memory_allocated())
-    else:
-        import jax
-
-        statistics = jax.local_devices()[0].memory_stats()
-        if statistics:
-            return int(statistics["peak_bytes_in_use"])
-    return None
-
-
-def _forget_peak() -> None:
-    """Let the peak of memory be what is held now, where the machine can."""
-    if keras.backend.backend() == "tensorflow" and _on_gpu():
-        import tensorflow as tf
-
-        tf.config.experimental.reset_memory_stats("GPU:0")
-    elif keras.backend.backend() == "torch" and _on_gpu():
-        import torch
-
-        torch.cuda.reset_peak_memory_stats()
-    elif Path("/proc/self/clear_refs").exists():
-        try:
-            Path("/proc/self/clear_refs").write_text("5")
-        except OSError:  # A container may forbid it; then the peak is that of the whole process.
-            return
-
-
-def peak_memory() -> int:
-    """Return the most bytes that the process held, or on a GPU its tensors, since the start."""
-    found = _gpu_memory()
-    if found is not None:
-        return found
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().split("\n") if x.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    import resource  # Not on Windows.
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _rows_of_an_epoch(data: FitData, steps: int) -> int:
+    plan = getattr(data.x, "plan", None)
+    return int(plan(0).sizes.sum()) if plan is not None else steps * batch_size_of(data)
 
 
 def _clock(seconds: float) -> str:

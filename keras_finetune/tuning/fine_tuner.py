@@ -339,7 +339,8 @@ class FineTuner:
             validation_data: As for `fit`.
             epochs: As for `fit`; stages have their own.
             cache_frozen: As for `fit`.
-            **fit_args: Further arguments of `fit` that say what the data is (`batch_size`, ...).
+            **fit_args: Further arguments of `fit`. Those that say what the data is (`batch_size`,
+                ...) count; callbacks, weights of classes and early stopping are left out.
 
         Returns:
             The estimate; `rich.print` shows it as a table.
@@ -357,6 +358,10 @@ class FineTuner:
         build(self.model, x)
         if not is_arrays(x):
             fit_args.setdefault("shuffle", False)
+        for name in ("callbacks", "class_weight", "early_stopping", "verbose"):
+            fit_args.pop(name, None)
+        if fit_args.pop("frozen_dropout", False):
+            cache_frozen = False
         planned = [(None, epochs)] if stages is None else [(s, s.epochs) for s in stages]
         data = FitData(x, y, validation_data, fit_args)
         try:
