@@ -244,6 +244,11 @@ def _put_back(model: keras.Model) -> Iterator[int]:
     kept = [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.variables]
     variables = list(model.variables)
     flags = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    drawn = None
+    if keras.backend.backend() == "torch":
+        import torch
+
+        drawn = torch.get_rng_state()  # Dropout draws from it there, not from the model's seeds.
     try:
         yield sum(array.nbytes for array in kept)
     finally:
@@ -252,6 +257,8 @@ def _put_back(model: keras.Model) -> Iterator[int]:
         # The outer ones first: setting theirs sets those of all inside.
         for layer, trainable in flags:
             layer.trainable = trainable
+        if drawn is not None:
+            torch.set_rng_state(drawn)
 
 
 def _validation_steps(data: FitData) -> int:
