@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune.models.fused_lstm import run_lstm
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only there it is no plain Keras LSTM"
+)
+
+RNG = np.random.default_rng(0)
+
+
+def values_and_gradients(function, layer, x):
+    import tensorflow as tf
+
+    x = tf.constant(x)
+    weights = tf.constant(
+        np.random.default_rng(1).normal(size=(*x.shape[:2], layer.units)), "float32"
+    )
+
+    # The number of rows is not known when a step is traced.
+    @tf.function(input_signature=[tf.TensorSpec((None, None, x.shape[-1]), x.dtype)])
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+            total = tf.reduce_sum(tf.cast(y, "float32") * weights)
+        return y, tape.gradient(total, [x, *layer.trainable_variables])
+
+    y, found = step(x)
+    return [np.asarray(a, "float32") for a in (y, *found)]
+
+
+def layer_for(width, units, dtype=None):
+    layer = keras.layers.LSTM(units, return_sequences=True, dtype=dtype)
+    layer.build((None, None, width))
+    for weight in layer.weights:
+        weight.assign(RNG.normal(scale=0.4, size=weight.shape))
+    return layer
+
+
+@pytest.mark.parametrize("rows", [1, 2, 9, 32])
+def test_outputs_and_gradients_are_those_of_keras(rows):
+    layer = layer_for(5, 8)
+    x = RNG.normal(size=(rows, 7, 5)).astype("float32")
+    ours = values_and_gradients(lambda x: run_lstm(layer, x), layer, x)
+    theirs = values_and_gradients(layer, layer, x)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_one_step():
+    layer = layer_for(5, 8)
+    x = RNG.normal(size=(3, 1, 5)).astype("float32")
+    np.testing.assert_allclose(run_lstm(layer, keras.ops.array(x)), layer(x), rtol=0, atol=1e-6)
+
+
+def test_large_values_saturate_and_stay_finite():
+    layer = layer_for(5, 8)
+    x = 1e4 * RNG.normal(size=(2, 6, 5)).astype("float32")
+    for value in values_and_gradients(lambda x: run_lstm(layer, x), layer, x):
+        assert np.isfinite(value).all()
+
+
+def test_under_mixed_precision_the_loop_stays_in_float32():
+    layer, exact = layer_for(5, 8, "mixed_bfloat16"), layer_for(5, 8)
+    for weight, value in zip(exact.weights, layer.weights, strict=True):
+        weight.assign(value)
+    x = RNG.normal(size=(4, 30, 5)).astype("float32")
+    found = run_lstm(layer, keras.ops.cast(x, "bfloat16"))
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(
+        keras.ops.convert_to_numpy(keras.ops.cast(found, "float32")), exact(x), rtol=0, atol=0.05
+    )
