@@ -155,7 +155,9 @@ def _measure(
         )
         sampled = plan_cache(cut, rows, PrefixCache().folder, epochs, asked=True)
         if not isinstance(sampled, str):
-            cache_seconds = max(twice - once, 0.0) / sampled.tokens * kept.tokens
+            # What does not grow with the rows counts once; of small models little else is seen.
+            more = max(twice - once, 0.1 * once)
+            cache_seconds = more / sampled.tokens * kept.tokens
     timer = _Timer(at_once)
     caching = not isinstance(kept, str)
     with (
