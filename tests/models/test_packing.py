@@ -52,11 +52,9 @@ def by_text(features, inputs):
 
 BACKBONES = {
     "encoder": lambda: transformer_encoder(30, 2, 2, 16, dropout=0.0),
-    "decoder": lambda: transformer_decoder(30, 2, 2, 16, dropout=0.0),
     "llama": lambda: transformer_decoder(
         30, 2, 4, 16, num_kv_heads=2, positions="rotary", norm="rms", activation="swiglu", dropout=0
     ),
-    "rotary_encoder": lambda: transformer_encoder(30, 2, 2, 16, positions="rotary", dropout=0.0),
 }
 
 
@@ -71,7 +69,7 @@ def test_positions_and_pairs():
     assert not allowed[1, :, 7].any()
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ["encoder", "llama"])
 def test_features_are_those_of_padded_rows(name, random_weights):
     model = BACKBONES[name]()
     random_weights(model)
@@ -101,7 +99,7 @@ def gradients_of_a_step(model, x, y, weights):
     return loss, [a - b for a, b in zip(before, model.get_weights(), strict=True)]
 
 
-@pytest.mark.parametrize("name", ["decoder", "llama"])
+@pytest.mark.parametrize("name", ["llama"])
 def test_a_language_model_has_the_same_gradients(name):
     keras.utils.set_random_seed(0)
     model = language_model(BACKBONES[name]())

@@ -54,7 +54,6 @@ def test_the_model_stays_as_it_was(task, rows):
     assert int(tuner.model.optimizer.iterations) == 2 * iterations  # Its state went on.
 
 
-@pytest.mark.backends
 def test_a_run_with_an_estimate_is_the_run_without(task, rows):
     some = {
         "text": [" ".join(t.split()[:3]) for t in rows["text"][:64]],

@@ -6,8 +6,6 @@ import keras_finetune as kft
 from keras_finetune.models import cnn_encoder, text_classifier, transformer_encoder
 from keras_finetune.tuning.gradient_checkpointing import checkpoint_blocks
 
-pytestmark = pytest.mark.backends
-
 X = {
     "token_ids": np.random.default_rng(0).integers(0, 50, (64, 12)),
     "padding_mask": np.arange(12) < np.arange(1, 65)[:, None] % 12 + 1,
@@ -28,6 +26,7 @@ def tuned(gradient_checkpointing, dropout=0.0, epochs=2, **fit_args):
     return tuner
 
 
+@pytest.mark.backends
 def test_training_is_the_same():
     plain, checkpointed = tuned(False), tuned(True)
     assert checkpointed.history["loss"] == pytest.approx(plain.history["loss"], rel=1e-5)
@@ -37,6 +36,7 @@ def test_training_is_the_same():
         )
 
 
+@pytest.mark.backends
 def test_both_passes_drop_the_same():
     """Where they did not, the gradient would be that of another function than the loss."""
     keras.utils.set_random_seed(0)

@@ -5,8 +5,6 @@ import pytest
 import keras_finetune as kft
 from keras_finetune.tuning.report import FitReport
 
-pytestmark = pytest.mark.backends
-
 
 @pytest.fixture
 def tuner():
@@ -25,6 +23,7 @@ def test_before_a_fit_there_is_nothing_to_report(tuner):
         tuner.report()
 
 
+@pytest.mark.backends
 def test_arrays(tuner):
     tuner.fit(X, Y, batch_size=8, epochs=3, verbose=0)
     report = tuner.report()
@@ -34,6 +33,7 @@ def test_arrays(tuner):
     assert "call" not in vars(tuner.model)
 
 
+@pytest.mark.backends
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="PyTorch does not trace")
 def test_a_second_fit_traces_nothing(tuner):
     tuner.fit(X, Y, batch_size=8, verbose=0)
