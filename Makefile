@@ -43,8 +43,9 @@ test: install
 test-backends: install
 	$(MAKE) --no-print-directory test-tensorflow test-jax test-torch
 
+# JAX compiles each small model; without optimization that takes two thirds of the time.
 test-%: install
-	KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends
 
 check: install
 	$(VENV)/bin/ruff check .
