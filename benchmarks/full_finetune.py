@@ -12,7 +12,6 @@ last line is JSON.
 from side_by_side import contest, news, parse_arguments, peers_python, report
 
 NAMES = ["keras_finetune", "kerashub_fit", "kerashub_bf16", "hf_dynamic", "hf_grouped"]
-FLOPS_A_TOKEN = 6 * 10_616_832  # Weights of matrices that a token meets, thrice a multiply-add.
 
 
 def main() -> None:

@@ -117,11 +117,12 @@ def estimate_stages(
     found = []
     for stage, epochs in stages:
         with _put_back(model) as kept_bytes:
+            of_stage = recipe
             if stage is not None:
                 stage.apply(model)
                 if stage.learning_rate is not None:
-                    recipe = replace(recipe, learning_rate=stage.learning_rate)
-            measured = _measure(model, recipe, data, epochs, cache_frozen)
+                    of_stage = replace(recipe, learning_rate=stage.learning_rate)
+            measured = _measure(model, of_stage, data, epochs, cache_frozen)
         memory = measured.peak_memory_gb - kept_bytes / 1e9 * (not on_gpu())
         name = "fit" if stage is None else stage.name
         found.append(replace(measured, name=name, peak_memory_gb=memory))

@@ -45,7 +45,7 @@ def choose_steps_per_execution(
     if model.steps_per_execution != 1 or keras.backend.backend() != "tensorflow":
         return int(model.steps_per_execution)
     steps = None if fit_args.get("steps_per_epoch") else count_steps(x, fit_args)
-    if steps is None or model.run_eagerly or any(_acts_on_batches(x) for x in callbacks):
+    if steps is None or model.run_eagerly or any(map(_acts_on_batches, callbacks)):
         return 1
     import tensorflow as tf
 

@@ -123,7 +123,7 @@ class FineTuner:
                 much faster where the machine has instructions for it; `"auto"` does so there only.
                 None leaves the model as it is.
             gradient_checkpointing: Keep only the inputs of each block for the gradients, and
-                compute what is inside again: less memory, a third more time.
+                compute what is inside again: less memory, up to a third more time.
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")

@@ -12,7 +12,7 @@ def checkpoint_blocks(model: keras.Model) -> Iterator[list[keras.layers.Layer]]:
     """Let the blocks of a model keep only their inputs between the two passes of a step.
 
     A block is a layer made of layers, such as a transformer block. Without this, every tensor
-    inside it waits in memory for the gradient; with it, a step computes a third more.
+    inside it waits in memory for the gradient; with it, a step computes up to a third more.
 
     Source: [Chen et al., 2016](https://arxiv.org/abs/1604.06174), by `keras.remat`.
 
