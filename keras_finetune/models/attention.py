@@ -1,13 +1,14 @@
 """Multi-head attention with grouped keys and values, over one sequence or from one to another."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_positive, check_rate
-from keras_finetune.models.fused import attention_weights, normalize
+from keras_finetune.models.fused import FORBIDDEN, attention_weights, normalize
+from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.packing import positions
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
@@ -131,28 +132,102 @@ class Attention(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         query, key, value = self._project(inputs, encoder_output)
-        if self.qk_norm_epsilon is not None:
-            query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
-        length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         if self.rope_theta is not None:
+            length = ops.shape(query)[2]
             places = (
                 ops.arange(length) if padding_mask is None else positions(padding_mask)[:, None]
             )
-            angles = rotary_angles(places, self._frequencies, self.compute_dtype)
-            query, key = rotate(query, angles), rotate(key, angles)
+            query, key = self._rotate(query, key, places)
 
+        def weigh(scores: Any) -> Any:
+            return attention_weights(
+                scores,
+                padding_mask,
+                self.dropout,
+                scale=self._head_dim**-0.5,
+                causal=self.causal,
+                packed=not self.cross_attention,
+                training=training,
+            )
+
+        return self._attend(query, key, value, weigh)
+
+    def step(self, inputs: Any, keys: Any, values: Any, new: NewTokens) -> tuple[Any, Any, Any]:
+        """Attend from new tokens to those before them, whose keys and values were kept.
+
+        Args:
+            inputs: (batch, new, hidden_dim).
+            keys: (batch, num_kv_heads, capacity, head_dim).
+            values: The same shape.
+            new: Where the tokens stand.
+
+        Returns:
+            The outputs, and keys and values with those of the new tokens.
+        """
+        query, key, value = self._project(inputs, None)
+        if self.rope_theta is not None:
+            query, key = self._rotate(query, key, new.positions[:, None])
+        keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
+        values = ops.slice_update(values, (0, 0, new.slot, 0), value)
+        outputs = self._attend(query, keys, values, lambda x: self._weigh_visible(x, new.visible))
+        return outputs, keys, values
+
+    def keys_and_values(self, encoder_output: Any) -> tuple[Any, Any]:
+        """Project an encoder's output, once for all steps.
+
+        Args:
+            encoder_output: (batch, source length, hidden_dim).
+
+        Returns:
+            Two tensors of the shape (batch, num_kv_heads, source length, head_dim).
+        """
+        key, value = self._heads(self.key_value(encoder_output), 2, self.num_kv_heads)
+        return self.key_norm(key) if self.qk_norm_epsilon is not None else key, value
+
+    def step_to_encoder(self, inputs: Any, keys: Any, values: Any, source_mask: Any) -> Any:
+        """Attend from new tokens to an encoder's output.
+
+        Args:
+            inputs: (batch, new, hidden_dim).
+            keys: From `keys_and_values`.
+            values: From `keys_and_values`.
+            source_mask: (batch, source length), or None.
+
+        Returns:
+            (batch, new, hidden_dim).
+        """
+        (query,) = self._heads(self.query(inputs), 1, self.num_heads)
+        if self.qk_norm_epsilon is not None:
+            query = self.query_norm(query)
+        visible = None if source_mask is None else ops.cast(source_mask, "bool")[:, None]
+        return self._attend(query, keys, values, lambda x: self._weigh_visible(x, visible))
+
+    def room(self, batch: Any, capacity: Any) -> Any:
+        """Make what keys, or values, of so many columns will be written to."""
+        shape = (batch, self.num_kv_heads, capacity, self._head_dim)
+        return ops.zeros(shape, dtype=self.compute_dtype)
+
+    def _weigh_visible(self, scores: Any, visible: Any) -> Any:
+        x = ops.cast(scores, "float32") * self._head_dim**-0.5
+        if visible is not None:
+            x = ops.where(visible[:, None, None], x, FORBIDDEN)
+        # Not ops.softmax, which warns of a softmax over one value; a first token has one.
+        x = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+        return ops.cast(x / ops.sum(x, axis=-1, keepdims=True), scores.dtype)
+
+    def _rotate(self, query: Any, key: Any, places: Any) -> tuple[Any, Any]:
+        angles = rotary_angles(places, self._frequencies, self.compute_dtype)
+        return rotate(query, angles), rotate(key, angles)
+
+    def _attend(self, query: Any, key: Any, value: Any, weigh: Callable[[Any], Any]) -> Any:
+        """Average values by the weights of scores; (batch, length, hidden_dim)."""
+        length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         # The query heads that share a key are rows of one matrix.
         groups = self.num_heads // self.num_kv_heads
         rows = (-1, self.num_kv_heads, groups * length, self._head_dim)
         scores = ops.matmul(ops.reshape(query, rows), ops.transpose(key, (0, 1, 3, 2)))
-        weights = attention_weights(
-            ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length)),
-            padding_mask,
-            self.dropout,
-            scale=self._head_dim**-0.5,
-            causal=self.causal,
-            packed=not self.cross_attention,
-            training=training,
+        weights = weigh(
+            ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length))
         )
         rows = (-1, self.num_kv_heads, groups * length, source_length)
         attended = ops.matmul(ops.reshape(weights, rows), value)
@@ -181,6 +256,12 @@ class Attention(keras.layers.Layer):
 
     def _project(self, inputs: Any, encoder_output: Any) -> tuple[Any, Any, Any]:
         """Queries, keys and values, each (batch, heads, length, head_dim)."""
+        query, key, value = self._split(inputs, encoder_output)
+        if self.qk_norm_epsilon is not None:
+            query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
+        return query, key, value
+
+    def _split(self, inputs: Any, encoder_output: Any) -> tuple[Any, Any, Any]:
         heads, kv_heads = self.num_heads, self.num_kv_heads
         if self.cross_attention:
             (query,) = self._heads(self.query(inputs), 1, heads)

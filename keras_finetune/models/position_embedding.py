@@ -60,11 +60,22 @@ class PositionEmbedding(keras.layers.Layer):
                 f"build the model with a greater max_length."
             )
         if padding_mask is not None:
-            rows = positions(padding_mask) + self.offset
-            return inputs + ops.take(self.embeddings, rows, axis=0)
+            return self.step(inputs, positions(padding_mask))
         # Not embeddings[:length], which would clamp a length that is too great without a word.
         size = (ops.shape(inputs)[1], self.embeddings.shape[-1])
         return inputs + ops.slice(ops.convert_to_tensor(self.embeddings), (self.offset, 0), size)
+
+    def step(self, inputs: Any, positions: Any) -> Any:
+        """Add the vectors of given positions.
+
+        Args:
+            inputs: (batch, length, width).
+            positions: (batch, length) int32.
+
+        Returns:
+            A tensor of the same shape as the inputs.
+        """
+        return inputs + ops.take(self.embeddings, positions + self.offset, axis=0)
 
     def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
         return inputs_shape

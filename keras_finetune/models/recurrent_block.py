@@ -70,6 +70,33 @@ class RecurrentBlock(keras.layers.Layer):
             outputs = ops.concatenate([outputs, _reorder(backward, order)], axis=-1)
         return self.dropout(outputs, training=training)
 
+    def start(self, batch: Any) -> dict[str, Any]:
+        """Make the state before the first token, for an LSTM that reads forwards.
+
+        Args:
+            batch: int, number of rows.
+
+        Returns:
+            The output and the carried cell, each (batch, units).
+        """
+        zeros = ops.zeros((batch, self.units), dtype=self.compute_dtype)
+        return {"output": zeros, "carry": zeros}
+
+    def step(self, inputs: Any, kept: dict[str, Any], real: Any) -> tuple[Any, dict[str, Any]]:
+        """Read new tokens on from a state.
+
+        Args:
+            inputs: (batch, new, width).
+            kept: From `start`, or from the step before.
+            real: (batch, new) bool; what is not leaves the state as it is.
+
+        Returns:
+            The outputs, and the state after them.
+        """
+        state = [kept["output"], kept["carry"]]
+        _, outputs, state = self.forward_lstm.inner_loop(inputs, state, mask=real)
+        return outputs, {"output": state[0], "carry": state[1]}
+
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return (*inputs_shape[:-1], self.units)
 

@@ -1,6 +1,6 @@
 """The one transformer block: BERT's, GPT-2's, Llama's and BART's by its parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -9,6 +9,7 @@ from keras_finetune.models.arguments import check_rate
 from keras_finetune.models.attention import Attention
 from keras_finetune.models.feed_forward import FeedForward
 from keras_finetune.models.fused import add_and_norm, normalize
+from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 
 
@@ -149,12 +150,64 @@ class TransformerBlock(keras.layers.Layer):
                 x, encoder_padding_mask, encoder_output, training=training
             )
 
+        return self._run(inputs, attend, attend_to_encoder, training)
+
+    def start(self, batch: Any, capacity: Any, encoder_output: Any = None) -> dict[str, Any]:
+        """Make what `step` keeps of earlier tokens, with nothing in it.
+
+        Args:
+            batch: int, number of rows.
+            capacity: int, columns that there must be room for.
+            encoder_output: (batch, source length, hidden_dim), with `cross_attention`.
+
+        Returns:
+            Tensors by name.
+        """
+        kept = {name: self.attention.room(batch, capacity) for name in ("keys", "values")}
+        if self.cross_attention:
+            keys, values = self.encoder_attention.keys_and_values(encoder_output)
+            kept |= {"encoder_keys": keys, "encoder_values": values}
+        return kept
+
+    def step(
+        self, inputs: Any, kept: dict[str, Any], new: NewTokens
+    ) -> tuple[Any, dict[str, Any]]:
+        """Run the block on new tokens, which see earlier ones through what was kept of them.
+
+        Args:
+            inputs: (batch, new, hidden_dim).
+            kept: From `start`, or from the step before.
+            new: Where the tokens stand.
+
+        Returns:
+            The outputs, and what the next step needs.
+        """
+        after = dict(kept)
+
+        def attend(x: Any) -> Any:
+            x, after["keys"], after["values"] = self.attention.step(
+                x, kept["keys"], kept["values"], new
+            )
+            return x
+
+        def attend_to_encoder(x: Any) -> Any:
+            return self.encoder_attention.step_to_encoder(
+                x, kept["encoder_keys"], kept["encoder_values"], new.source_mask
+            )
+
+        return self._run(inputs, attend, attend_to_encoder, False), after
+
+    def _run(
+        self,
+        x: Any,
+        attend: Callable[[Any], Any],
+        attend_to_encoder: Callable[[Any], Any],
+        training: bool | None,
+    ) -> Any:
         layers = [(attend, self.attention_norm)]
         if self.cross_attention:
             layers.append((attend_to_encoder, self.encoder_attention_norm))
         layers.append((self.feed_forward, self.feed_forward_norm))
-
-        x = inputs
         for layer, norm in layers:
             if self.norm_first:
                 x = add_and_norm(x, layer(normalize(norm, x)), self.dropout, None, training)

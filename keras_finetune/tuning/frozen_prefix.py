@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.tuning.model_graph import CarryMask, ReadMask, Step, needed_steps, run_steps
+from keras_finetune.models.model_graph import CarryMask, ReadMask, Step, needed_steps, run_steps
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
 FIRST = "cut_0"

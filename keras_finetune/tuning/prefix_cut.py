@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.tuning.model_graph import ModelGraph, Step, model_graph, needed_steps
+from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps
 
 
 @dataclass(frozen=True, eq=False)
