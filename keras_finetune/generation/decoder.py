@@ -1,0 +1,271 @@
+"""A model run a few tokens at a time: what earlier tokens left behind is kept."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_finetune.generation.compiled import compiled
+from keras_finetune.models import (
+    Attention,
+    GatherPositions,
+    PositionEmbedding,
+    RecurrentBlock,
+    TransformerBlock,
+    VocabularyBias,
+)
+from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps, run_steps
+from keras_finetune.models.new_tokens import NewTokens
+
+# Layers that compute each position from itself alone.
+_POSITION_WISE = (
+    keras.layers.Activation,
+    keras.layers.Add,
+    keras.layers.Concatenate,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.Embedding,
+    keras.layers.Identity,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.ReversibleEmbedding,
+    VocabularyBias,
+)
+
+Kept = dict[str, dict[str, Any]]
+
+
+class CachedDecoder:
+    """Gives the logits of each row's next token, and computes every token once.
+
+    The model's graph is cut in two: what does not depend on the target, an encoder, runs once; the
+    rest runs once for the prompts and then once a token.
+
+    Args:
+        model: Gives logits, (batch, length, vocab_size), from a task or `language_model`.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        graph = model_graph(model)
+        assert graph is not None  # `can_keep` has looked.
+        numbers = _input_numbers(model, graph)
+        prefix = target_prefix(model)
+        self._ids, self._mask = numbers[prefix + "token_ids"], numbers[prefix + "padding_mask"]
+        self._source_inputs = {
+            name: number for name, number in numbers.items() if not name.startswith(prefix)
+        }
+        if not prefix:
+            self._source_inputs = {}
+        self._source, self._target = _source_and_target(graph, {self._ids, self._mask})
+        self._output = graph.outputs[0]
+        # The head is the larger part of a prompt's work, and only wanted of its last token.
+        heads = [n for n, step in enumerate(self._target) if _is_head(step)]
+        self._head = heads[0] if heads else len(self._target)
+        self._begin = compiled(model, self._begin_)
+        self._step = compiled(model, self._step_)
+
+    def start(
+        self, prompts: np.ndarray, mask: np.ndarray, capacity: int, source: Mapping[str, Any]
+    ) -> np.ndarray:
+        """Read prompts.
+
+        Args:
+            prompts: (batch, width) int32, padded on the right.
+            mask: (batch, width) bool, `True` for real tokens, one at least in each row.
+            capacity: int, columns for prompts and what is generated.
+            source: What goes into the encoder, by name, if there is one.
+
+        Returns:
+            (batch, vocab_size) float32, the logits of the tokens that come next.
+        """
+        batch, width = prompts.shape
+        self._seen = np.zeros((batch, capacity), bool)
+        self._seen[:, :width] = mask
+        self._lengths = mask.sum(1).astype(np.int32)
+        self._slot = 0
+        self._source_mask = np.asarray(source.get("padding_mask", np.zeros((batch, 0))), np.int32)
+        # The size is the length of an array, so that JAX knows it when it compiles.
+        self._kept = self._begin(dict(source), prompts, np.zeros(capacity, np.int32))
+        columns = np.arange(width, dtype=np.int32)
+        positions = np.broadcast_to(columns, prompts.shape)
+        return self._run(prompts, positions, mask, self._lengths - 1)
+
+    def next(self, tokens: np.ndarray) -> np.ndarray:
+        """Read one more token of each row.
+
+        Args:
+            tokens: (batch,) int32.
+
+        Returns:
+            (batch, vocab_size) float32, the logits of the tokens after them.
+        """
+        self._seen[:, self._slot] = True
+        positions = self._lengths[:, None]
+        self._lengths = self._lengths + 1
+        real = np.ones((len(tokens), 1), bool)
+        return self._run(tokens[:, None], positions, real, np.zeros(len(tokens), np.int32))
+
+    def reorder(self, rows: np.ndarray) -> None:
+        """Go on with other rows in the place of these.
+
+        Args:
+            rows: (new batch,) int32, the row that each new row continues.
+        """
+        self._kept = keras.tree.map_structure(lambda x: ops.take(x, rows, axis=0), self._kept)
+        self._seen, self._lengths = self._seen[rows], self._lengths[rows]
+        self._source_mask = self._source_mask[rows]
+
+    def _run(
+        self, tokens: np.ndarray, positions: np.ndarray, real: np.ndarray, last: np.ndarray
+    ) -> np.ndarray:
+        count, columns = tokens.shape[1], np.arange(self._seen.shape[1])
+        new = self._slot + np.arange(count)
+        # Padding sees its own column, so that no row of attention weights is without one.
+        own = columns == new[:, None]
+        visible = (self._seen[:, None] & (columns <= new[:, None])) | own
+        logits, self._kept = self._step(
+            tokens.astype(np.int32),
+            np.int32(self._slot),
+            positions.astype(np.int32),
+            visible,
+            real,
+            last.astype(np.int32),
+            self._source_mask,
+            self._kept,
+        )
+        self._slot += count
+        found: np.ndarray = ops.convert_to_numpy(logits)
+        return found
+
+    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> Kept:
+        batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]
+        values = {number: source[name] for name, number in self._source_inputs.items()}
+        run_steps(self._source, values, training=False)
+        kept: Kept = {}
+        for step in self._target:
+            layer = step.operation
+            if isinstance(layer, RecurrentBlock):
+                kept[layer.name] = layer.start(batch)
+            elif isinstance(layer, Attention):
+                keys, of_keys = layer.keys_and_values(values[_argument(step, "encoder_output")])
+                kept[layer.name] = {"keys": keys, "values": of_keys}
+            elif isinstance(layer, TransformerBlock) and layer.cross_attention:
+                output = values[_argument(step, "encoder_output")]
+                kept[layer.name] = layer.start(batch, capacity, output)
+            elif isinstance(layer, TransformerBlock):
+                kept[layer.name] = layer.start(batch, capacity)
+        return kept
+
+    def _step_(
+        self,
+        tokens: Any,
+        slot: Any,
+        positions: Any,
+        visible: Any,
+        real: Any,
+        last: Any,
+        source_mask: Any,
+        kept: Kept,
+    ) -> tuple[Any, Kept]:
+        new = NewTokens(slot, positions, visible, real, source_mask)
+        values = {self._ids: tokens, self._mask: ops.cast(real, "int32")}
+        after = dict(kept)
+        for number, step in enumerate(self._target):
+            if number == self._head:
+                features = _argument(step, "inputs")
+                values[features] = GatherPositions()(values[features], last[:, None])
+            self._run_step(step, values, after, new)
+        logits = values[self._output]
+        if self._head == len(self._target):
+            logits = GatherPositions()(logits, last[:, None])
+        return ops.cast(logits[:, 0], "float32"), after
+
+    def _run_step(self, step: Step, values: dict[int, Any], kept: Kept, new: NewTokens) -> None:
+        layer, (made,) = step.operation, step.outputs[:1]
+        if isinstance(layer, _POSITION_WISE):
+            run_steps([step], values, training=False)
+            return
+        x = values[_argument(step, "inputs")]
+        if isinstance(layer, TransformerBlock):
+            values[made], kept[layer.name] = layer.step(x, kept[layer.name], new)
+        elif isinstance(layer, RecurrentBlock):
+            values[made], kept[layer.name] = layer.step(x, kept[layer.name], new.real)
+        elif isinstance(layer, PositionEmbedding):
+            values[made] = layer.step(x, new.positions)
+        else:
+            values[made] = layer.step_to_encoder(x, **kept[layer.name], source_mask=new.source_mask)
+
+
+def can_keep(model: keras.Model) -> bool:
+    """Tell whether each token of a model can be computed once.
+
+    Args:
+        model: A functional model.
+
+    Returns:
+        `False` if there are layers in it of which it is not known how they use earlier tokens.
+    """
+    graph = model_graph(model)
+    if graph is None or not isinstance(model.input, dict) or len(graph.outputs) != 1:
+        return False
+    numbers = _input_numbers(model, graph)
+    prefix = target_prefix(model)
+    inputs = {numbers.get(prefix + name) for name in ("token_ids", "padding_mask")}
+    if None in inputs:
+        return False
+    source, target = _source_and_target(graph, inputs)
+    made = {number for step in source for number in step.outputs}
+    for step in target:
+        layer = step.operation
+        takes_source = bool(made.intersection(step.inputs.values()))
+        if isinstance(layer, Attention):
+            known = layer.cross_attention
+        elif isinstance(layer, TransformerBlock):
+            known = layer.causal and layer.cross_attention == takes_source
+        elif isinstance(layer, RecurrentBlock):
+            known = layer.causal and not takes_source
+        else:
+            known = isinstance(layer, (PositionEmbedding, *_POSITION_WISE)) and not takes_source
+        if not known:
+            return False
+    return True
+
+
+def target_prefix(model: keras.Model) -> str:
+    """Return what the names of the target's inputs begin with: `"decoder_"` with an encoder."""
+    return "decoder_" if "decoder_token_ids" in model.input else ""
+
+
+def _input_numbers(model: keras.Model, graph: ModelGraph) -> dict[str, int]:
+    # Keras flattens a dict in the order of its sorted keys.
+    by_symbol = {id(x): n for x, n in zip(model.inputs, graph.inputs, strict=True)}
+    return {name: by_symbol[id(x)] for name, x in model.input.items()}
+
+
+def _source_and_target(graph: ModelGraph, inputs: set[Any]) -> tuple[list[Step], list[Step]]:
+    """Steps that do not depend on the target's inputs, and those that do."""
+    depends, source, target = set(inputs), [], []
+    for step in needed_steps(graph, graph.inputs, graph.outputs):
+        if depends.intersection(step.inputs.values()):
+            depends.update(step.outputs)
+            target.append(step)
+        else:
+            source.append(step)
+    return source, target
+
+
+def _is_head(step: Step) -> bool:
+    name: str = step.operation.name
+    return name.startswith("head_") or bool(step.node.arguments.kwargs.get("reverse"))
+
+
+def _argument(step: Step, name: str) -> int:
+    """The number of the tensor that a layer was called with; "inputs" is its first argument."""
+    arguments = step.node.arguments
+    if name == "inputs":
+        return step.inputs[id(arguments.args[0])]
+    given = inspect.signature(step.operation.call).bind(*arguments.args, **arguments.kwargs)
+    return step.inputs[id(given.arguments[name])]
