@@ -1,4 +1,4 @@
-"""A function of tensors that a model's layers compute, compiled where the backend compiles."""
+"""A function of tensors that a model's layers compute, compiled where that is faster."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,45 +6,58 @@ from typing import Any
 import keras
 
 
-def compiled(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(
+    model: keras.Model, function: Callable[..., Any], *, few_shapes: bool
+) -> Callable[..., Any]:
     """Compile a function that calls a model's layers, without gradients.
 
-    On TensorFlow it is traced once for all sizes of batch and length; on JAX compiled once for each
-    shape; on PyTorch it runs as it is.
+    JAX compiles it once for each shape of its arguments; PyTorch runs it as it is. On TensorFlow
+    XLA compiles it once a shape where there are few of them, except for bfloat16 on a CPU, which
+    XLA computes by way of float32; else it is one graph for all shapes.
 
     Args:
         model: Whose weights the function uses; changes to them count.
-        function: From nested dicts of tensors to nested tensors, pure. On TensorFlow, of floating
-            tensors the axes 0 and, with four axes, 2 may vary; of others all.
+        function: From nested dicts of tensors to nested tensors, pure.
+        few_shapes: Whether the arguments always have one of a few shapes.
 
     Returns:
         A function of the same arguments, which may be NumPy arrays.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return _traced(function)
+        return _with_xla(model, function) if few_shapes else _traced(function)
     if backend == "jax":
         return _jitted(model, function)
     return _without_gradients(function)
 
 
+def _with_xla(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    on_cpu = not tf.config.list_physical_devices("GPU")
+    half = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    if on_cpu and half:
+        return _traced(function)
+    traced = tf.function(function, jit_compile=True, autograph=False)
+    return lambda *args: traced(*tf.nest.map_structure(tf.convert_to_tensor, args))
+
+
 def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
-    def spec(x: Any) -> Any:
-        varying = range(len(x.shape))
-        if x.dtype.is_floating:
-            varying = (0, 2) if len(x.shape) == 4 else (0,)
-        shape = [None if axis in varying else size for axis, size in enumerate(x.shape)]
-        return tf.TensorSpec(shape, x.dtype)
+    traced: list[Any] = []
 
-    traced: dict[int, Any] = {}
+    def spec(x: Any) -> Any:
+        # Lengths and batches vary; widths of features and numbers of heads do not.
+        fixed = {4: (1, 3), 3: (2,), 2: (1,)}.get(len(x.shape), ()) if x.dtype.is_floating else ()
+        shape = [size if axis in fixed else None for axis, size in enumerate(x.shape)]
+        return tf.TensorSpec(shape, x.dtype)
 
     def call(*args: Any) -> Any:
         args = tf.nest.map_structure(tf.convert_to_tensor, args)
-        if 0 not in traced:
+        if not traced:
             signature = tf.nest.map_structure(spec, args)
-            traced[0] = tf.function(function, input_signature=signature, autograph=False)
+            traced.append(tf.function(function, input_signature=signature, autograph=False))
         return traced[0](*args)
 
     return call

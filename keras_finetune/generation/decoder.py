@@ -64,8 +64,9 @@ class CachedDecoder:
         # The head is the larger part of a prompt's work, and only wanted of its last token.
         heads = [n for n, step in enumerate(self._target) if _is_head(step)]
         self._head = heads[0] if heads else len(self._target)
-        self._begin = compiled(model, self._begin_)
-        self._step = compiled(model, self._step_)
+        self._begin = compiled(model, self._begin_, few_shapes=False)
+        self._read = compiled(model, self._step_, few_shapes=False)
+        self._step = compiled(model, self._step_, few_shapes=True)
 
     def start(
         self, prompts: np.ndarray, mask: np.ndarray, capacity: int, source: Mapping[str, Any]
@@ -126,7 +127,8 @@ class CachedDecoder:
         # Padding sees its own column, so that no row of attention weights is without one.
         own = columns == new[:, None]
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
-        logits, self._kept = self._step(
+        run = self._step if count == 1 and self._slot else self._read
+        logits, self._kept = run(
             tokens.astype(np.int32),
             np.int32(self._slot),
             positions.astype(np.int32),

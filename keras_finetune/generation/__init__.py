@@ -1,0 +1,11 @@
+"""Generation: texts from a language model, token by token."""
+
+from keras_finetune._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "generate": "generate",
+        "stream": "generate",
+    },
+)
