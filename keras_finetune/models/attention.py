@@ -226,9 +226,7 @@ class Attention(keras.layers.Layer):
         groups = self.num_heads // self.num_kv_heads
         rows = (-1, self.num_kv_heads, groups * length, self._head_dim)
         scores = ops.matmul(ops.reshape(query, rows), ops.transpose(key, (0, 1, 3, 2)))
-        weights = weigh(
-            ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length))
-        )
+        weights = weigh(ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length)))
         rows = (-1, self.num_kv_heads, groups * length, source_length)
         attended = ops.matmul(ops.reshape(weights, rows), value)
         heads = ops.reshape(attended, (-1, self.num_heads, length, self._head_dim))

@@ -169,9 +169,7 @@ class TransformerBlock(keras.layers.Layer):
             kept |= {"encoder_keys": keys, "encoder_values": values}
         return kept
 
-    def step(
-        self, inputs: Any, kept: dict[str, Any], new: NewTokens
-    ) -> tuple[Any, dict[str, Any]]:
+    def step(self, inputs: Any, kept: dict[str, Any], new: NewTokens) -> tuple[Any, dict[str, Any]]:
         """Run the block on new tokens, which see earlier ones through what was kept of them.
 
         Args:

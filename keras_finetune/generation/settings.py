@@ -1,0 +1,155 @@
+"""How texts are to be generated, and what of a model and its prompts must be so for that."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.generation.decoder import target_prefix
+from keras_finetune.models import PositionEmbedding
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The arguments of `generate` that say how tokens are chosen; see there."""
+
+    max_new_tokens: int
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be an int of at least {least}. Received: {value!r}.")
+        if not self.temperature >= 0:
+            raise ValueError(
+                f"temperature must be at least 0, where 0 takes the most probable token. Received: "
+                f"{self.temperature!r}."
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1, or None. Received: {self.top_k!r}.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"top_p must be above 0 and at most 1, or None. Received: {self.top_p!r}."
+            )
+        if not self.repetition_penalty > 0:
+            raise ValueError(
+                f"repetition_penalty must be above 0; 1 is none, 1.2 a usual one. Received: "
+                f"{self.repetition_penalty!r}."
+            )
+        if not self.temperature and (self.top_k, self.top_p) != (None, None):
+            raise ValueError(
+                "top_k and top_p are for sampling, which temperature=0 does not do. Give a "
+                "temperature, such as 1.0, too."
+            )
+        if self.temperature and self.num_beams > 1:
+            raise ValueError(
+                f"Beam search does not sample. Give num_beams={self.num_beams} or temperature="
+                f"{self.temperature}, not both."
+            )
+
+
+def check_model(model: keras.Model) -> None:
+    """Refuse a model that does not predict next tokens.
+
+    Args:
+        model: Any model.
+
+    Raises:
+        ValueError: It has no logits for each token, or sees the tokens that it would predict.
+    """
+    fix = (
+        "Generation needs a language model: build it with tasks.LanguageModeling, Summarization or "
+        "Translation, models.language_model(backbone), or load_pretrained(path, head=True) of a "
+        "GPT-type or BART checkpoint."
+    )
+    inputs = getattr(model, "input", None)
+    if not isinstance(inputs, dict) or target_prefix(model) + "token_ids" not in inputs:
+        raise ValueError(f"The model {model.name!r} has no input token_ids. {fix}")
+    outputs = model.outputs
+    if len(outputs) != 1 or len(outputs[0].shape) != 3:
+        shapes = [tuple(x.shape) for x in outputs]
+        raise ValueError(
+            f"The outputs of {model.name!r} are {shapes}, not logits of each token's successor "
+            f"(batch, length, vocab_size). {fix}"
+        )
+    for layer in model.layers:
+        if layer.name == "token_embedding" and layer.input_dim != outputs[0].shape[-1]:
+            raise ValueError(
+                f"{model.name!r} gives {outputs[0].shape[-1]} numbers a token, but knows "
+                f"{layer.input_dim} tokens: it has no head that predicts them. {fix}"
+            )
+        encodes = layer.name.startswith("encoder_") and target_prefix(model)
+        if getattr(layer, "causal", True) is False and not encodes:
+            raise ValueError(
+                f"{layer.name!r} of {model.name!r} sees later tokens, so that the model is an "
+                f"encoder and cannot continue a text. {fix}"
+            )
+
+
+def check_lengths(model: keras.Model, prompts: Sequence[np.ndarray], settings: Settings) -> None:
+    """Refuse prompts that are empty, or longer than the model's positions.
+
+    Args:
+        model: A language model.
+        prompts: Token ids, of the source if there is an encoder.
+        settings: Say how many tokens are added.
+
+    Raises:
+        ValueError: They do not fit.
+    """
+    empty = [number for number, prompt in enumerate(prompts) if len(prompt) == 0]
+    if empty:
+        raise ValueError(
+            f"Prompt {empty[0]} has no tokens, so that there is nothing to continue. Give it at "
+            "least the tokenizer's bos token."
+        )
+    longest = max(map(len, prompts))
+    separate = bool(target_prefix(model))
+    new = settings.max_new_tokens
+    for layer in model.layers:
+        if not isinstance(layer, PositionEmbedding):
+            continue
+        if separate and layer.name.startswith("encoder_"):
+            needed, what = longest, f"the longest source has {longest} tokens"
+            fix = "Cut it off"
+        else:
+            before = 1 if separate else longest
+            needed, what = before + new, f"{before} and max_new_tokens={new} make {before + new}"
+            fix = f"Use max_new_tokens={layer.max_length - before}"
+            if before >= layer.max_length:
+                fix = "Use shorter prompts"
+        if needed > layer.max_length:
+            raise ValueError(
+                f"{model.name!r} has {layer.max_length} positions, but {what}. {fix}, or use a "
+                "model with more positions."
+            )
+
+
+def end_ids_of(end_id: Any, tokenizer: Any) -> tuple[int, ...]:
+    """Return the tokens that end a text: those given, else the tokenizer's own.
+
+    Args:
+        end_id: int, several of them, or None.
+        tokenizer: The model's `keras_finetune.data.Tokenizer`, or None.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if end_id is None:
+        known = (getattr(tokenizer, name, None) for name in ("eos_id", "sep_id"))
+        end_id = next((number for number in known if number is not None), None)
+    if end_id is None:
+        raise ValueError(
+            "It is not known which token ends a text: the tokenizer has no eos or sep token. Give "
+            "end_id, a token id; end_id=-1 lets no token end it."
+        )
+    return (int(end_id),) if isinstance(end_id, int | np.integer) else tuple(map(int, end_id))
