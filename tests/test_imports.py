@@ -14,9 +14,10 @@ MAY_IMPORT = {
     "data": set(),
     "models": set(),
     "evaluation": set(),
+    "generation": {"data", "models"},
     "pretrained": {"data", "models"},
     "tuning": {"data", "models"},
-    "tasks": {"data", "models", "evaluation", "pretrained", "tuning"},
+    "tasks": {"data", "models", "evaluation", "generation", "pretrained", "tuning"},
 }
 
 

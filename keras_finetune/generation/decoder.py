@@ -35,6 +35,9 @@ _POSITION_WISE = (
     VocabularyBias,
 )
 
+# Compilers work for each width, so that there are few: multiples of this, or more for long texts.
+COLUMNS = 16
+
 Kept = dict[str, dict[str, Any]]
 
 
@@ -69,20 +72,21 @@ class CachedDecoder:
         self._step = compiled(model, self._step_, few_shapes=True)
 
     def start(
-        self, prompts: np.ndarray, mask: np.ndarray, capacity: int, source: Mapping[str, Any]
+        self, prompts: np.ndarray, mask: np.ndarray, room: int, source: Mapping[str, Any]
     ) -> np.ndarray:
         """Read prompts.
 
         Args:
             prompts: (batch, width) int32, padded on the right.
             mask: (batch, width) bool, `True` for real tokens, one at least in each row.
-            capacity: int, columns for prompts and what is generated.
+            room: int, tokens that may come after them.
             source: What goes into the encoder, by name, if there is one.
 
         Returns:
             (batch, vocab_size) float32, the logits of the tokens that come next.
         """
         batch, width = prompts.shape
+        capacity = rounded(width + room, 4 * COLUMNS)
         self._seen = np.zeros((batch, capacity), bool)
         self._seen[:, :width] = mask
         self._lengths = mask.sum(1).astype(np.int32)
@@ -90,8 +94,8 @@ class CachedDecoder:
         self._source_mask = np.asarray(source.get("padding_mask", np.zeros((batch, 0))), np.int32)
         # The size is the length of an array, so that JAX knows it when it compiles.
         self._kept = self._begin(dict(source), prompts, np.zeros(capacity, np.int32))
-        columns = np.arange(width, dtype=np.int32)
-        positions = np.broadcast_to(columns, prompts.shape)
+        # Padding may stand further right than there are positions.
+        positions = np.minimum(np.arange(width), self._lengths[:, None] - 1)
         return self._run(prompts, positions, mask, self._lengths - 1)
 
     def next(self, tokens: np.ndarray) -> np.ndarray:
@@ -228,12 +232,26 @@ def can_keep(model: keras.Model) -> bool:
         elif isinstance(layer, TransformerBlock):
             known = layer.causal and layer.cross_attention == takes_source
         elif isinstance(layer, RecurrentBlock):
-            known = layer.causal and not takes_source
+            # Its weights are read as they are, so that they must have the dtype of the inputs.
+            as_stored = layer.compute_dtype == layer.variable_dtype
+            known = layer.causal and not takes_source and as_stored
         else:
             known = isinstance(layer, (PositionEmbedding, *_POSITION_WISE)) and not takes_source
         if not known:
             return False
     return True
+
+
+def rounded(size: int, multiple: int) -> int:
+    """Return the next multiple of a number, or of twice as much, and so on, for great sizes.
+
+    Example:
+        >>> [rounded(size, 16) for size in (1, 17, 129)]
+        [16, 32, 160]
+    """
+    while size > 8 * multiple:
+        multiple *= 2
+    return -(-size // multiple) * multiple
 
 
 def target_prefix(model: keras.Model) -> str:

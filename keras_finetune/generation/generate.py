@@ -12,13 +12,22 @@ from keras_finetune.generation.choosing import (
     forbid_repeated_ngrams,
     penalize_repetition,
 )
-from keras_finetune.generation.decoder import CachedDecoder, can_keep, target_prefix
+from keras_finetune.generation.decoder import (
+    COLUMNS,
+    CachedDecoder,
+    can_keep,
+    rounded,
+    target_prefix,
+)
 from keras_finetune.generation.recomputing import RecomputingDecoder
-from keras_finetune.generation.settings import Settings, check_lengths, check_model, end_ids_of
+from keras_finetune.generation.settings import (
+    Settings,
+    check_lengths,
+    check_model,
+    end_ids_of,
+    most_positions,
+)
 from keras_finetune.generation.stopping import Stops, complete_text
-
-# Few widths, since compilers work for each: multiples of this, and of more for long texts.
-_COLUMNS = 16
 
 
 def generate(
@@ -118,7 +127,7 @@ def generate(
         # The last batch is filled up, since compilers work for each size.
         missing = batch_size - len(rows) if first else 0
         together = [ids[row] for row in (*rows, *rows[:1].repeat(missing))]
-        batch = _Batch(decoder, together, begin, pad_id, settings, ends)
+        batch = _Batch(model, decoder, together, begin, pad_id, settings, ends)
         if num_beams > 1:
             new = _beam_search(batch, settings)
         else:
@@ -198,7 +207,9 @@ def stream(
     ids = _token_ids(prompt, tokenizer, model, ends)
     check_lengths(model, [ids], settings)
     stops = Stops(stop, tokenizer)
-    batch = _Batch(_decoder(model, True), [ids], _first_token(model, start_id), 0, settings, ends)
+    batch = _Batch(
+        model, _decoder(model, True), [ids], _first_token(model, start_id), 0, settings, ends
+    )
     return _pieces(batch, settings, stops, np.random.default_rng(seed))
 
 
@@ -207,6 +218,7 @@ class _Batch:
 
     def __init__(
         self,
+        model: keras.Model,
         decoder: Any,
         ids: Sequence[np.ndarray],
         begin: int | None,
@@ -215,14 +227,14 @@ class _Batch:
         ends: tuple[int, ...],
     ) -> None:
         self.decoder, self.ends = decoder, ends
-        prompts, mask = _padded(ids, pad_id)
+        longest = most_positions(model, source=begin is not None)
+        prompts, mask = _padded(ids, pad_id, longest)
         source: dict[str, np.ndarray] = {}
         if begin is not None:
             source = {"token_ids": prompts, "padding_mask": mask.astype(np.int32)}
             prompts, mask = np.full((len(ids), 1), begin, np.int32), np.ones((len(ids), 1), bool)
             ids = [np.array([begin], np.int32)] * len(ids)
-        room = _rounded(prompts.shape[1] + settings.max_new_tokens, 4 * _COLUMNS)
-        self.logits = decoder.start(prompts, mask, room, source)
+        self.logits = decoder.start(prompts, mask, settings.max_new_tokens, source)
         self.prompts = list(ids)
         self.size = len(ids)
 
@@ -347,10 +359,10 @@ def _token_ids(
             "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
             "keras_finetune.data.Tokenizer, or give token ids."
         )
-    ids = list(tokenizer.encode(prompt))
-    # What some tokenizers put at the end of a text is not what a text goes on after.
-    while ids and ids[-1] in ends and not target_prefix(model):
-        ids.pop()
+    ids = np.asarray(tokenizer.encode(prompt))
+    # Tokens around whole texts, as BERT has them, are not what language models are trained with.
+    if len(ids) and ids[-1] in ends and not target_prefix(model):
+        ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
     return np.asarray(ids, np.int32)
 
 
@@ -375,16 +387,12 @@ def _first_token(model: keras.Model, start_id: int | None) -> int | None:
     return int(found)
 
 
-def _padded(ids: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+def _padded(
+    ids: Sequence[np.ndarray], pad_id: int, longest: float
+) -> tuple[np.ndarray, np.ndarray]:
     lengths = np.array([len(row) for row in ids])
-    mask = np.arange(_rounded(int(lengths.max()), _COLUMNS)) < lengths[:, None]
+    width = min(rounded(int(lengths.max()), COLUMNS), longest)
+    mask = np.arange(width) < lengths[:, None]
     padded = np.full(mask.shape, pad_id, np.int32)
     padded[mask] = np.concatenate(ids)
     return padded, mask
-
-
-def _rounded(size: int, multiple: int) -> int:
-    """The next multiple, of a larger number for large sizes."""
-    while size > 8 * multiple:
-        multiple *= 2
-    return -(-size // multiple) * multiple

@@ -27,13 +27,12 @@ class RecomputingDecoder:
         self._model = compiled(model, run, few_shapes=False)
 
     def start(
-        self, prompts: np.ndarray, mask: np.ndarray, capacity: int, source: Mapping[str, Any]
+        self, prompts: np.ndarray, mask: np.ndarray, room: int, source: Mapping[str, Any]
     ) -> np.ndarray:
         """Read prompts; see `CachedDecoder.start`."""
-        batch, width = prompts.shape
         self._lengths = mask.sum(1)
-        self._tokens = np.zeros((batch, capacity), np.int32)
-        self._tokens[:, :width] = np.where(mask, prompts, 0)
+        width = int(self._lengths.max())
+        self._tokens = np.pad((prompts * mask)[:, :width], ((0, 0), (0, room)))
         self._source = {name: np.asarray(x, np.int32) for name, x in source.items()}
         return self._run()
 

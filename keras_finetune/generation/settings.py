@@ -112,26 +112,42 @@ def check_lengths(model: keras.Model, prompts: Sequence[np.ndarray], settings: S
             f"Prompt {empty[0]} has no tokens, so that there is nothing to continue. Give it at "
             "least the tokenizer's bos token."
         )
-    longest = max(map(len, prompts))
-    separate = bool(target_prefix(model))
-    new = settings.max_new_tokens
-    for layer in model.layers:
-        if not isinstance(layer, PositionEmbedding):
-            continue
-        if separate and layer.name.startswith("encoder_"):
-            needed, what = longest, f"the longest source has {longest} tokens"
-            fix = "Cut it off"
-        else:
-            before = 1 if separate else longest
-            needed, what = before + new, f"{before} and max_new_tokens={new} make {before + new}"
-            fix = f"Use max_new_tokens={layer.max_length - before}"
-            if before >= layer.max_length:
-                fix = "Use shorter prompts"
-        if needed > layer.max_length:
+    longest, new = max(map(len, prompts)), settings.max_new_tokens
+    if target_prefix(model):
+        positions = most_positions(model, source=True)
+        if longest > positions:
             raise ValueError(
-                f"{model.name!r} has {layer.max_length} positions, but {what}. {fix}, or use a "
-                "model with more positions."
+                f"{model.name!r} has {positions} positions for a source, but the longest has "
+                f"{longest} tokens. Cut it off, or use a model with more positions."
             )
+        longest = 1
+    positions = most_positions(model, source=False)
+    if longest + new > positions:
+        fix = f"Use max_new_tokens={positions - longest}"
+        if longest >= positions:
+            fix = "Use shorter prompts"
+        raise ValueError(
+            f"{model.name!r} has {positions} positions, but {longest} and max_new_tokens={new} "
+            f"make {longest + new}. {fix}, or use a model with more positions."
+        )
+
+
+def most_positions(model: keras.Model, *, source: bool) -> Any:
+    """Return how many positions a model has a vector for.
+
+    Args:
+        model: A language model.
+        source: Whether the encoder's are meant.
+
+    Returns:
+        int; infinity if positions are not learned.
+    """
+    found = [
+        layer.max_length
+        for layer in model.layers
+        if isinstance(layer, PositionEmbedding) and (source == layer.name.startswith("encoder_"))
+    ]
+    return min(found, default=float("inf"))
 
 
 def end_ids_of(end_id: Any, tokenizer: Any) -> tuple[int, ...]:

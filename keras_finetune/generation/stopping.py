@@ -31,12 +31,12 @@ class Stops:
     def __bool__(self) -> bool:
         return bool(self._texts)
 
-    def text(self, tokens: Sequence[int]) -> str:
+    def text(self, tokens: Sequence[int] | np.ndarray) -> str:
         """Decode tokens."""
         decoded: str = self._tokenizer.decode(tokens)
         return decoded
 
-    def found(self, tokens: Sequence[int]) -> bool:
+    def found(self, tokens: Sequence[int] | np.ndarray) -> bool:
         """Whether a stop text is there."""
         return bool(self._texts) and any(text in self.text(tokens) for text in self._texts)
 

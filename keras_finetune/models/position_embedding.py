@@ -75,7 +75,8 @@ class PositionEmbedding(keras.layers.Layer):
         Returns:
             A tensor of the same shape as the inputs.
         """
-        return inputs + ops.take(self.embeddings, positions + self.offset, axis=0)
+        rows = ops.take(self.embeddings, positions + self.offset, axis=0)
+        return inputs + ops.cast(rows, inputs.dtype)
 
     def compute_output_shape(self, inputs_shape: Any, padding_mask_shape: Any = None) -> Any:
         return inputs_shape

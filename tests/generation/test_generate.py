@@ -1,0 +1,192 @@
+"""Generation by real models: what is kept changes nothing."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune import models
+from keras_finetune.generation.decoder import can_keep
+
+VOCAB = 60
+PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15], [40, 41, 42, 43, 44]]
+
+
+def peaked(model):
+    """Weights whose logits differ clearly, so that rounding chooses no token."""
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if len(variable.shape) == 2:
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def gpt2(**more):
+    return models.transformer_decoder(VOCAB, 2, 4, 32, max_length=64, dropout=0.1, **more)
+
+
+def llama():
+    return models.transformer_decoder(
+        VOCAB, 2, 4, 32, positions="rotary", norm="rms", activation="swiglu", num_kv_heads=2,
+        use_bias=False, qk_norm=True,
+    )  # fmt: skip
+
+
+def bart():
+    return models.encoder_decoder(VOCAB, 2, 4, 32, max_length=64, norm_first=False)
+
+
+def lstm():
+    return models.lstm_encoder(VOCAB, num_layers=2, hidden_dim=32, bidirectional=False)
+
+
+BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def model(request):
+    keras.utils.set_random_seed(0)
+    tied = request.param != "lstm"
+    return peaked(models.language_model(BACKBONES[request.param](), tied=tied))
+
+
+def listed(found):
+    return [tokens.tolist() for tokens in found]
+
+
+def run(model, prompts=PROMPTS, **options):
+    options = {"max_new_tokens": 9, "end_id": 3, "start_id": 1, **options}
+    return listed(kft.generation.generate(model, prompts, **options))
+
+
+def padded(tokens, width=24):
+    ids = np.zeros((1, width), "int32")
+    ids[0, : len(tokens)] = tokens
+    return ids, (np.arange(width) < len(tokens))[None].astype("int32")
+
+
+def by_hand(model, prompt, count=9, end=3):
+    """Greedy, by the model's own call."""
+    new = []
+    while len(new) < count:
+        inputs = {}
+        target = [*prompt, *new]
+        inputs["token_ids"], inputs["padding_mask"] = padded(target)
+        if "decoder_token_ids" in model.input:
+            target = [1, *new]
+            inputs["token_ids"], inputs["padding_mask"] = padded(prompt)
+            inputs["decoder_token_ids"], inputs["decoder_padding_mask"] = padded(target)
+        logits = keras.ops.convert_to_numpy(model(inputs))[0, len(target) - 1]
+        if logits.argmax() == end:
+            break
+        new.append(int(logits.argmax()))
+    return new
+
+
+@pytest.mark.backends
+def test_it_is_what_the_model_says(model):
+    assert can_keep(model)
+    assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 3},
+        {"num_beams": 2, "length_penalty": 2.0, "no_repeat_ngram_size": 2},
+        {"temperature": 1.0, "top_k": 20, "seed": 5},
+        {"repetition_penalty": 1.5},
+    ],
+    ids=str,
+)
+def test_keeping_changes_nothing(model, options):
+    assert run(model, **options) == run(model, use_cache=False, **options)
+
+
+def test_batches_change_nothing(model):
+    assert run(model, batch_size=3) == run(model, batch_size=1) == run(model)
+
+
+def test_it_stops_at_an_end_token(model):
+    free = run(model, end_id=-1)
+    assert {len(tokens) for tokens in free} == {9}
+    end = free[0][4]
+    expected = [x[: x.index(end)] if end in x else x for x in free]
+    assert run(model, end_id=end) == expected
+    assert run(model, end_id=[end, 59_999]) == expected
+
+
+def test_ngrams_and_repetition_are_held_down():
+    model = peaked(models.language_model(gpt2()))
+    new = run(model, max_new_tokens=30, end_id=-1, no_repeat_ngram_size=2)
+    for prompt, tokens in zip(PROMPTS, new, strict=True):
+        pairs = list(zip([*prompt, *tokens], [*prompt, *tokens][1:], strict=False))
+        assert len(set(pairs)) == len(pairs)
+    plain = run(model, max_new_tokens=30, end_id=-1)
+    assert any(len(set(x)) < len(x) for x in plain)
+    strong = run(model, max_new_tokens=30, end_id=-1, repetition_penalty=1e6)
+    assert sum(len(set(x)) for x in strong) > sum(len(set(x)) for x in plain)
+
+
+def test_new_weights_count():
+    model = peaked(models.language_model(gpt2()))
+    before = run(model)
+    for variable in model.trainable_variables:
+        variable.assign(-variable)
+    after = run(model)
+    assert after != before
+    assert after == [by_hand(model, prompt) for prompt in PROMPTS]
+
+
+def test_a_layer_that_mixes_positions_is_not_kept():
+    inputs = {n: keras.Input((None,), dtype="int32", name=n) for n in ("token_ids", "padding_mask")}
+    embedding = keras.layers.ReversibleEmbedding(VOCAB, 16, name="token_embedding")
+    x = keras.layers.Conv1D(16, 3, padding="causal")(embedding(inputs["token_ids"]))
+    model = peaked(keras.Model(inputs, embedding(x, reverse=True)))
+    assert not can_keep(model)
+    assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend tells as much")
+def test_lower_precision_generates():
+    for dtype in ("mixed_bfloat16", "bfloat16"):
+        model = models.language_model(gpt2(dtype=dtype))
+        assert {len(tokens) for tokens in run(model, end_id=-1)} == {9}
+
+
+@pytest.fixture(scope="module")
+def speaker():
+    """A model that has learned two sentences by heart."""
+    texts = ["the cat sat on the mat. stop here.", "naïve café 中文 and more. stop there."]
+    tokenizer = kft.data.Tokenizer.train(texts * 3, kind="bpe", vocab_size=300, progress=False)
+    task = kft.tasks.LanguageModeling(tokenizer, max_length=48, separate_texts=True)
+    keras.utils.set_random_seed(0)
+    backbone = models.transformer_decoder(
+        tokenizer.vocab_size, 1, 2, 32, max_length=64, dropout=0.0
+    )
+    model = task.build(backbone, learning_rate=1e-2)
+    data = task.dataset(texts * 16, batch_size=8)
+    kft.FineTuner(model).fit(data, epochs=60, verbose=0)
+    return model
+
+
+def test_texts_come_as_texts(speaker):
+    found = kft.generation.generate(speaker, ["the cat", "naïve"], max_new_tokens=60)
+    assert found[0] == " sat on the mat. stop here."
+    assert found[1] == " café 中文 and more. stop there."
+
+
+def test_stop_texts(speaker):
+    prompts = ["the cat", "naïve"]
+    found = kft.generation.generate(speaker, prompts, max_new_tokens=60, stop=[" stop", "more"])
+    assert found == [" sat on the mat.", " café 中文 and "]
+
+
+@pytest.mark.parametrize("stop", [[], [" stop"], ["中"]])
+def test_a_stream_is_the_text_in_pieces(speaker, stop):
+    options = {"max_new_tokens": 60, "stop": stop}
+    for prompt in ("the cat", "naïve"):
+        pieces = list(kft.generation.stream(speaker, prompt, **options))
+        assert "".join(pieces) == kft.generation.generate(speaker, [prompt], **options)[0]
+        assert len(pieces) > 3
+        assert not any("\ufffd" in piece for piece in pieces)
