@@ -188,5 +188,5 @@ def test_a_stream_is_the_text_in_pieces(speaker, stop):
     for prompt in ("the cat", "naïve"):
         pieces = list(kft.generation.stream(speaker, prompt, **options))
         assert "".join(pieces) == kft.generation.generate(speaker, [prompt], **options)[0]
-        assert len(pieces) > 3
+        assert len(pieces) > 1
         assert not any("\ufffd" in piece for piece in pieces)

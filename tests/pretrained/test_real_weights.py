@@ -103,18 +103,54 @@ def test_smollm_equals_transformers_and_answers(smollm):
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-4)
 
     assert "<|im_start|>" in tokenizer.chat_template
-    question = "What is the capital of France?"
-    prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-    ids = tokenizer.encode(prompt)
-    for _ in range(12):
-        batch = {
-            "token_ids": np.array([ids], "int32"),
-            "padding_mask": np.ones((1, len(ids)), bool),
-        }
-        ids.append(int(keras.ops.argmax(model(batch)[0, -1])))
-        if ids[-1] == tokenizer.eos_id:
-            break
-    assert "Paris" in tokenizer.decode(ids).split("assistant")[-1]
+    prompts = [
+        f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n" for question in QUESTIONS
+    ]
+    ids = [tokenizer.encode(prompt) for prompt in prompts]
+    ours = kft.generation.generate(model, ids, max_new_tokens=16)
+    expected = [continued(reference, prompt, 16, tokenizer.eos_id) for prompt in ids]
+    assert [tokens.tolist() for tokens in ours] == expected
+    assert "Paris" in tokenizer.decode(ours[0])
+
+
+QUESTIONS = [
+    "What is the capital of France?",
+    "Name three colours.",
+    "Why is the sky blue?",
+    "Translate to French: good morning",
+    "2 + 2 =",
+    "Write a line about the sea.",
+    "Who wrote Hamlet?",
+    "Give me a Python function that adds two numbers, please, with a docstring and type hints.",
+    "What is water made of?",
+    "List the days of the week.",
+    "What is the opposite of hot?",
+    "Tell me a joke.",
+    "How many legs has a spider?",
+    "Say hello in Chinese: 你好",
+    "What do bees make?",
+    "Which planet is the largest?",
+    "Is a whale a fish?",
+    "Finish: once upon a time",
+    "What is machine learning?",
+    "Explain gravity to a child in two sentences that use only short words.",
+]
+
+
+def continued(reference, prompt, count, end):
+    import torch
+
+    given = torch.tensor([prompt])
+    found = reference.generate(
+        given,
+        attention_mask=torch.ones_like(given),
+        max_new_tokens=count,
+        do_sample=False,
+        eos_token_id=end,
+        pad_token_id=end,
+    )
+    tokens = found[0, len(prompt) :].tolist()
+    return tokens[:-1] if tokens[-1] == end else tokens
 
 
 def rows_of_real_text():
