@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "compare_pretrained": "tasks",
         "data": "",
         "evaluation": "",
+        "generation": "",
         "gradual_unfreezing": "tuning",
         "linear_probe_then_tune": "tuning",
         "load_model": "loading",

@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "evaluation": set(),
     "pretrained": {"data", "models"},
     "tuning": {"data", "models"},
-    "tasks": {"data", "models", "evaluation", "pretrained", "tuning"},
+    "generation": {"data", "models"},
+    "tasks": {"data", "models", "evaluation", "generation", "pretrained", "tuning"},
 }
 
 
