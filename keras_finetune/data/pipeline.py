@@ -63,9 +63,9 @@ def make_dataset(
             bool, is True on real tokens. The generator's state is a function of seed, epoch and
             step. What varies in size from batch to batch must differ between the narrowest batch
             and the widest.
-        ragged: The column whose lengths decide the buckets. Of several, as of source and target, the
-            sum of the lengths decides; each is padded to the least of a few widths of its own, and
-            the mask of each but the first is `<its name>_mask`.
+        ragged: The column whose lengths decide the buckets. Of several, as of source and target,
+            the sum of the lengths decides; each is padded to the least of a few widths of its own,
+            and the mask of each but the first is `<its name>_mask`.
         batch_size: int, rows in a batch.
         tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`.
         shuffle: Whether rows and batches are in random order, another in every epoch.
@@ -124,7 +124,9 @@ def make_dataset(
     signature = None
     if own:  # The widths of one column say nothing of the other's.
         narrow, wide = (
-            _columns(store, np.arange(1), {n: int(w[end]) for n, w in own.items()}, pad_values or {})
+            _columns(
+                store, np.arange(1), {n: int(w[end]) for n, w in own.items()}, pad_values or {}
+            )
             for end in (0, -1)
         )
         rng = np.random.default_rng(seed)

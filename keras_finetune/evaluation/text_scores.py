@@ -99,7 +99,11 @@ def rouge_scores(predictions: Sequence[str], references: References) -> RougeSco
     version = importlib.metadata.version("rouge-score")
     way = "tok:characters" if by_character else "tok:words|stemmer:porter"
     return RougeScores(
-        *totals.values(), rows=len(several), signature=f"F1|{way}|rouge-score:{version}"
+        rouge1=totals["rouge1"],
+        rouge2=totals["rouge2"],
+        rougeL=totals["rougeL"],
+        rows=len(several),
+        signature=f"F1|{way}|rouge-score:{version}",
     )
 
 

@@ -67,7 +67,9 @@ def generate(
     done: list[np.ndarray] = []
     for first in range(0, len(prompts), batch_size):
         rows = [np.asarray(row, np.int32) for row in prompts[first : first + batch_size]]
-        done += _greedy(model, rows, max_new_tokens, end_id, start_id if two_sided else None, pad_id)
+        done += _greedy(
+            model, rows, max_new_tokens, end_id, start_id if two_sided else None, pad_id
+        )
     return done
 
 

@@ -48,8 +48,8 @@ def lstm_encoder_decoder(
 
     Example:
         >>> model = lstm_encoder_decoder(100, hidden_dim=16)
-        >>> sorted(model.input), model.output_shape
-        (['decoder_padding_mask', 'decoder_token_ids', 'padding_mask', 'token_ids'], (None, None, 16))
+        >>> model.output_shape
+        (None, None, 16)
     """
     embedding_dim = hidden_dim if embedding_dim is None else embedding_dim
     check_positive(hidden_dim=hidden_dim, num_layers=num_layers, embedding_dim=embedding_dim)
@@ -73,9 +73,7 @@ def lstm_encoder_decoder(
     attention = Attention(
         1, cross_attention=True, use_bias=False, name="encoder_attention", dtype=dtype
     )
-    found = attention(
-        decoded, padding_mask=source["padding_mask"], encoder_output=encoded
-    )
+    found = attention(decoded, padding_mask=source["padding_mask"], encoder_output=encoded)
     joined = keras.layers.Concatenate(name="decoder_join", dtype=dtype)([decoded, found])
     project = keras.layers.Dense(
         hidden_dim, activation="tanh", use_bias=False, name="decoder_projection", dtype=dtype

@@ -7,9 +7,7 @@ from keras_finetune import models
 pytestmark = pytest.mark.backends
 
 
-def test_decoder_sees_the_whole_source_and_no_later_target(
-    builders, rows, outputs, random_weights
-):
+def test_decoder_sees_the_whole_source_and_no_later_target(builders, rows, outputs, random_weights):
     model = builders["lstm_encoder_decoder"]()
     random_weights(model)
     inputs = rows(model, lengths=(7, 7))
