@@ -54,8 +54,10 @@ def lstm_encoder_decoder(
     embedding_dim = hidden_dim if embedding_dim is None else embedding_dim
     check_positive(hidden_dim=hidden_dim, num_layers=num_layers, embedding_dim=embedding_dim)
     source, target = token_inputs(), token_inputs("decoder_")
+    # As wide as gives a tied head logits of some size, without which learning starts slowly.
+    initializer = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
     token_embedding = make_token_embedding(
-        vocab_size, embedding_dim, initializer="uniform", dtype=dtype
+        vocab_size, embedding_dim, initializer=initializer, dtype=dtype
     )
     embedding = {"positions": "none", "dropout": dropout, "dtype": dtype}
     encoder_inputs = {f"encoder_{key}": value for key, value in source.items()}
