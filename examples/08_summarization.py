@@ -30,8 +30,9 @@ parser.add_argument("--text", default="document", help="the column to summarise"
 parser.add_argument("--summary", default="summary", help="the column with summaries")
 parser.add_argument("--model", default="lstm", choices=["lstm", "transformer", "decoder"])
 parser.add_argument("--backbone", help="a directory in Hugging Face's format")
-parser.add_argument("--epochs", type=int, default=6)
-parser.add_argument("--learning-rate", type=float, default=2e-3)
+parser.add_argument("--epochs", type=int, default=4)
+parser.add_argument("--learning-rate", type=float, help="default: what suits the model")
+parser.add_argument("--hidden-dim", type=int, default=128, help="width of a model from nothing")
 parser.add_argument("--num-beams", type=int, default=1, help="beams of the search; 1: greedy")
 parser.add_argument("--max-length", type=int, default=128, help="tokens of a text")
 parser.add_argument("--test-rows", type=int, default=300, help="rows to score")
@@ -58,10 +59,10 @@ def make_backbone() -> tuple[keras.Model, kft.data.Tokenizer]:
         return backbone, backbone.tokenizer
     texts = [*train.column(arguments.text), *train.column(arguments.summary)]
     tokenizer = kft.data.Tokenizer.train(texts, 1_000 if quick else 8_000, lowercase=True)
-    size = 32 if quick else 192
+    size = 32 if quick else arguments.hidden_dim
     if arguments.model == "lstm":
         return kft.models.lstm_encoder_decoder(tokenizer.vocab_size, size), tokenizer
-    layers, positions = 1 if quick else 3, arguments.max_length + 32
+    layers, positions = 1 if quick else 2, arguments.max_length + 32
     build = {
         "transformer": kft.models.encoder_decoder,
         "decoder": kft.models.transformer_decoder,
@@ -78,7 +79,10 @@ task = kft.tasks.Summarization(
     summary=arguments.summary,
 )
 tuner = kft.FineTuner(task.build(backbone))
-tuner.compile("adamw", learning_rate=arguments.learning_rate, schedule="cosine", warmup=0.05)
+rate = 5e-5 if arguments.backbone else 5e-3 if arguments.model == "lstm" else 1e-3
+tuner.compile(
+    "adamw", learning_rate=arguments.learning_rate or rate, schedule="cosine", warmup=0.05
+)
 tuner.fit(
     task.dataset(train),
     validation_data=task.dataset(validation, shuffle=False),

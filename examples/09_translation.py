@@ -11,7 +11,7 @@ translation of the training sentence that is nearest by TF-IDF. A model that has
 must beat it.
 
     python examples/09_translation.py [--quick] [--model lstm|transformer|decoder] [--interactive]
-    python examples/09_translation.py --data tatoeba/ --epochs 8 --num-beams 4
+    python examples/09_translation.py --data tatoeba/ --hidden-dim 256 --batch-size 64 --epochs 8
 """
 
 import argparse
@@ -31,10 +31,12 @@ parser.add_argument("--quick", action="store_true", help="a few rows, a tiny mod
 parser.add_argument("--data", default=OFFLINE, help="a TFDS name, a file or a folder")
 parser.add_argument("--source", default="en", help="the column to translate")
 parser.add_argument("--target", default="zh", help="the column with translations")
-parser.add_argument("--model", default="transformer", choices=["lstm", "transformer", "decoder"])
+parser.add_argument("--model", default="lstm", choices=["lstm", "transformer", "decoder"])
 parser.add_argument("--backbone", help="a directory in Hugging Face's format")
 parser.add_argument("--epochs", type=int, default=30)
-parser.add_argument("--learning-rate", type=float, default=1e-3)
+parser.add_argument("--learning-rate", type=float, help="default: what suits the model")
+parser.add_argument("--hidden-dim", type=int, default=128, help="width of a model from nothing")
+parser.add_argument("--batch-size", type=int, default=16)
 parser.add_argument("--num-beams", type=int, default=1, help="beams of the search; 1: greedy")
 parser.add_argument("--test-rows", type=int, default=500, help="rows to score")
 parser.add_argument("--out", type=Path, help="folder to save the task and the model to")
@@ -81,14 +83,14 @@ def make_backbone() -> tuple[keras.Model, kft.data.Tokenizer]:
         return backbone, backbone.tokenizer
     texts = [*train.column(arguments.source), *train.column(arguments.target)]
     tokenizer = kft.data.Tokenizer.train(texts, 1_000 if quick else 8_000, "wordpiece")
-    size = 32 if quick else 192
+    size = 32 if quick else arguments.hidden_dim
     if arguments.model == "lstm":
         return kft.models.lstm_encoder_decoder(tokenizer.vocab_size, size), tokenizer
     build = {
         "transformer": kft.models.encoder_decoder,
         "decoder": kft.models.transformer_decoder,
     }[arguments.model]
-    layers = 1 if quick else 3
+    layers = 1 if quick else 2
     return build(tokenizer.vocab_size, layers, 4, size, max_length=2 * MAX_LENGTH), tokenizer
 
 
@@ -101,18 +103,19 @@ task = kft.tasks.Translation(
     max_target_length=MAX_LENGTH,
 )
 tuner = kft.FineTuner(task.build(backbone))
-tuner.compile("adamw", learning_rate=arguments.learning_rate, schedule="cosine", warmup=0.05)
+rate = 5e-5 if arguments.backbone else 5e-3 if arguments.model == "lstm" else 1e-3
+tuner.compile(
+    "adamw", learning_rate=arguments.learning_rate or rate, schedule="cosine", warmup=0.05
+)
 tuner.fit(
-    task.dataset(train, batch_size=64),
-    validation_data=task.dataset(validation, batch_size=64, shuffle=False),
+    task.dataset(train, batch_size=arguments.batch_size),
+    validation_data=task.dataset(validation, batch_size=arguments.batch_size, shuffle=False),
     epochs=2 if quick else arguments.epochs,
 )
 
 sources, references = test.column(arguments.source), test.column(arguments.target)
 nearest = retrieve(sources, train.column(arguments.source), train.column(arguments.target))
-retrieval = kft.evaluation.translation_scores(
-    nearest, references, target_language=arguments.target
-)
+retrieval = kft.evaluation.translation_scores(nearest, references, target_language=arguments.target)
 print("retrieval:", retrieval)
 print("model:    ", task.evaluate(tuner.model, test, num_beams=arguments.num_beams))
 for row, written in zip(test.head(6), task.predict(tuner.model, sources[:6]), strict=True):
