@@ -6,7 +6,7 @@ import pytest
 
 from keras_finetune import FineTuner, models
 from keras_finetune.data import Tokenizer
-from keras_finetune.tasks import Summarization, Translation
+from keras_finetune.tasks import Summarization, Translation, load, save
 
 PAIRS = {
     "en": ["good morning", "thank you very much", "where is the station", "it rains", "sit down"],
@@ -108,7 +108,7 @@ def test_learns_pairs_by_heart(both_languages, make_backbone, kind):
     task = task_of(both_languages, label_smoothing=0.1 if kind == "encoder_decoder" else 0.0)
     tuner = FineTuner(task.build(make_backbone(kind)))
     tuner.compile("adam", learning_rate=0.01)
-    tuner.fit(task.dataset(PAIRS, batch_size=5), epochs=60, verbose=0)
+    tuner.fit(task.dataset(PAIRS, batch_size=5), epochs=45, verbose=0)
     assert task.predict(tuner.model, PAIRS["en"]) == PAIRS["zh"]
     scores = task.evaluate(tuner.model, PAIRS)
     assert scores.bleu == pytest.approx(100)
@@ -164,6 +164,35 @@ def test_estimate_reads_rows_of_two_lengths(both_languages, make_backbone):
     tuner = FineTuner(task.build(make_backbone("lstm_encoder_decoder")))
     rows = {"en": PAIRS["en"] * 8, "zh": PAIRS["zh"] * 8}
     assert tuner.estimate(task.dataset(rows, batch_size=2), epochs=1).seconds > 0
+
+
+def test_a_checkpoint_brings_its_tokenizer_and_says_how_its_decoder_starts(
+    both_languages, make_backbone
+):
+    backbone = make_backbone("encoder_decoder")
+    backbone.tokenizer = both_languages
+    backbone.pretrained_config = {"decoder_start_token_id": both_languages.sep_id}
+    task = task_of(None)
+    task.build(backbone)
+    assert task.tokenizer is both_languages
+    (x, labels, _) = next(iter(task.dataset(PAIRS)))
+    assert (x["decoder_token_ids"][:, 0].numpy() == both_languages.sep_id).all()
+    assert (labels[:, 0].numpy() == both_languages.cls_id).all()  # As BART writes <s> first.
+    assert task.get_config()["start_id"] == both_languages.sep_id
+
+
+def test_a_head_that_is_there_is_kept(both_languages, make_backbone):
+    whole = models.language_model(make_backbone("transformer_decoder"), use_bias=True)
+    assert task_of(both_languages).build(whole) is whole
+
+
+def test_a_loaded_task_writes_the_same(both_languages, make_backbone, tmp_path):
+    task = task_of(both_languages)
+    model = task.build(make_backbone("lstm_encoder_decoder"))
+    before = task.predict(model, PAIRS["en"], max_new_tokens=3)
+    again, model = load(save(task, model, tmp_path / "saved"))
+    assert type(model.loss).__name__ == "SmoothedCrossentropy"
+    assert again.predict(model, PAIRS["en"], max_new_tokens=3) == before
 
 
 @pytest.mark.parametrize(
