@@ -1,17 +1,17 @@
 """Translation, English to Chinese by default.
 
-The sentences are the messages of the installed Django and their translations (`pip install django`):
-no network is needed, but they are few, and short. Others come with `--data`: a TFDS name such as
-`wmt19_translate/zh-en`, a .jsonl, .csv, .tsv or .parquet file, or a folder with train and test files;
-columns are named after the languages. `--backbone` takes a directory in Hugging Face's format:
-an encoder-decoder, or a causal model such as Qwen.
+The sentences are the messages of the installed Django and their translations (`pip install
+django`): no network is needed, but they are few, and short. Others come with `--data`: a TFDS name
+such as `wmt19_translate/zh-en`, a .jsonl, .csv, .tsv or .parquet file, or a folder with train and
+test files; columns are named after the languages. `--backbone` takes a directory in Hugging Face's
+format: an encoder-decoder, or a causal model such as Qwen.
 
 Beside BLEU and chrF of the model, with sacrebleu's signature, stand those of retrieval: the
-translation of the training sentence that is nearest by TF-IDF. A model that has learned to translate
-must beat it.
+translation of the training sentence that is nearest by TF-IDF. A model that has learned to
+translate must beat it. EXPECT09
 
     python examples/09_translation.py [--quick] [--model lstm|transformer|decoder] [--interactive]
-    python examples/09_translation.py --data tatoeba/ --hidden-dim 256 --batch-size 64 --epochs 8
+    python examples/09_translation.py --data pairs/ --hidden-dim 256 --batch-size 64 --epochs 8
 """
 
 import argparse
