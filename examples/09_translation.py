@@ -8,9 +8,9 @@ format: an encoder-decoder, or a causal model such as Qwen.
 
 Beside BLEU and chrF of the model, with sacrebleu's signature, stand those of retrieval: the
 translation of the training sentence that is nearest by TF-IDF. A model that has learned to
-translate must beat it. Expect the small LSTM, which has 568 messages to learn from, to
-get some right and to stay below retrieval, since many messages are nearly alike: BLEU 15.6 against
-27.9, after a minute of processor time.
+translate must beat it. Expect the small LSTM, which has 568 messages to learn from, to get some
+right and to stay below retrieval, since many messages are nearly alike: BLEU 15.6 against 27.9,
+after a minute of processor time.
 
     python examples/09_translation.py [--quick] [--model lstm|transformer|decoder] [--interactive]
     python examples/09_translation.py --data pairs/ --hidden-dim 256 --batch-size 64 --epochs 8
