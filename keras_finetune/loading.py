@@ -8,6 +8,7 @@ import keras
 # Keras finds a layer, metric or optimizer in a file once the module that defines it is imported.
 import keras_finetune.evaluation.f1_score
 import keras_finetune.models
+import keras_finetune.tasks.smoothed_crossentropy
 import keras_finetune.tuning.grouped_optimizer
 import keras_finetune.tuning.schedules  # noqa: F401
 

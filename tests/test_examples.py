@@ -19,6 +19,8 @@ PRINTED = {
     "04_chinese": ["│ 天气 ", "Test accuracy: ", "银行的股价又跌了"],
     "05_pretrain_language_model": ["before, ", "Saved to ", "Loaded again: perplexity "],
     "06_pretrained": ["Test accuracy, two blocks tuned", "Loaded again"],
+    "08_summarization": ["lead-1: ROUGE-1 ", "model:  ROUGE-1 ", "rouge-score:"],
+    "09_translation": ["retrieval: BLEU ", "tok:zh", "model: "],
     "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],
 }
 

@@ -23,6 +23,7 @@ def prepared_builder(name: str, data_dir: str | Path | None = None) -> Any:
 
     Raises:
         ValueError: There is no such data set or configuration; names the nearest.
+        ImportError: A package that it is made with, or of, is not installed.
         OSError: It could not be downloaded or prepared.
     """
     import tensorflow_datasets as tfds
@@ -43,6 +44,8 @@ def prepared_builder(name: str, data_dir: str | Path | None = None) -> Any:
         ) from None
     try:
         builder.download_and_prepare()
+    except ImportError:  # It says what to install.
+        raise
     except Exception as error:  # TFDS lets through what the network, the disk, a parser raise
         again = tfds.builder(name, data_dir=None if data_dir is None else str(data_dir))
         if again.is_prepared():  # by another process meanwhile

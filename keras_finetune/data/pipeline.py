@@ -1,6 +1,6 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +31,7 @@ def make_dataset(
     store: Store,
     features: Features,
     *,
-    ragged: str = "token_ids",
+    ragged: str | Sequence[str] = "token_ids",
     batch_size: int = 32,
     tokens_per_batch: int | None = None,
     shuffle: bool = False,
@@ -50,7 +50,8 @@ def make_dataset(
     - `shuffled`: whether it was shuffled;
     - `start_at(epoch, step=0)`: the data set of that epoch from that step on, in every reading;
     - `read(rows, width, rng)`: what a batch of these rows holds;
-    - `key`: what went into the store.
+    - `key`: what went into the store;
+    - `ragged`: the columns whose lengths decide the buckets.
 
     What `tf.data` derives from it (`map`, `take`, ...) reads the same rows, without them.
 
@@ -62,7 +63,9 @@ def make_dataset(
             bool, is True on real tokens. The generator's state is a function of seed, epoch and
             step. What varies in size from batch to batch must differ between the narrowest batch
             and the widest.
-        ragged: The column whose lengths decide the buckets.
+        ragged: The column whose lengths decide the buckets. Of several, as of source and target,
+            the sum of the lengths decides; each is padded to the least of a few widths of its own,
+            and the mask of each but the first is `<its name>_mask`.
         batch_size: int, rows in a batch.
         tokens_per_batch: int, tokens in a batch, padding included, in place of `batch_size`.
         shuffle: Whether rows and batches are in random order, another in every epoch.
@@ -85,9 +88,10 @@ def make_dataset(
         >>> [x.numpy().shape for (x,) in dataset]
         [(2, 8)]
     """
-    lengths = store.lengths(ragged)
+    names = (ragged,) if isinstance(ragged, str) else tuple(ragged)
+    lengths = np.sum([store.lengths(name) for name in names], axis=0)
     widths = None
-    if store.is_ragged(ragged):
+    if len(names) > 1 or store.is_ragged(names[0]):
         if num_buckets is None:
             tokens = tokens_per_batch or batch_size * lengths.mean() if len(lengths) else 1.0
             num_buckets = choose_num_buckets(lengths.sum() / max(tokens, 1.0))
@@ -106,16 +110,39 @@ def make_dataset(
             epoch=epoch,
         )
 
-    def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        return features(_columns(store, rows, width, ragged, pad_values or {}), rng)
+    own: dict[str, np.ndarray] = {}
+    if len(names) > 1 and len(lengths):
+        own = {name: bucket_widths(store.lengths(name), num_buckets or 1) for name in names}
 
-    dataset = planned_dataset(plan, read, shuffled=shuffle, seed=seed)
-    dataset.key = store.key
+    def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        padded = {names[0]: width}
+        for name, candidates in own.items():
+            longest = store.lengths(name)[rows].max()
+            padded[name] = int(candidates[np.searchsorted(candidates, longest)])
+        return features(_columns(store, rows, padded, pad_values or {}), rng)
+
+    signature = None
+    if own:  # The widths of one column say nothing of the other's.
+        narrow, wide = (
+            _columns(
+                store, np.arange(1), {n: int(w[end]) for n, w in own.items()}, pad_values or {}
+            )
+            for end in (0, -1)
+        )
+        rng = np.random.default_rng(seed)
+        signature = _signature(features(narrow, rng), features(wide, rng))
+    dataset = planned_dataset(plan, read, shuffled=shuffle, seed=seed, signature=signature)
+    dataset.key, dataset.ragged = store.key, names
     return dataset
 
 
 def planned_dataset(
-    plan: Callable[[int], Plan], read: Read, *, shuffled: bool, seed: int = 0
+    plan: Callable[[int], Plan],
+    read: Read,
+    *,
+    shuffled: bool,
+    seed: int = 0,
+    signature: Any = None,
 ) -> Any:
     """Make a `tf.data.Dataset` that carries out plans; see `make_dataset`, which calls this.
 
@@ -125,6 +152,8 @@ def planned_dataset(
             `(x, y, sample_weight)`.
         shuffled: Whether the plan's rows are in random order.
         seed: int >= 0, of the random generator.
+        signature: The data set's `element_spec`. Default: what the narrowest batch and the widest
+            tell.
     """
     counter = EpochCounter()
 
@@ -144,8 +173,9 @@ def planned_dataset(
         return dataset
 
     first = plan(0)
-    extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
-    signature = _signature(*(next(batches(first.start_at(step), 0, step)) for step in extremes))
+    if signature is None:
+        extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
+        signature = _signature(*(next(batches(first.start_at(step), 0, step)) for step in extremes))
     dataset = _dataset(next_epoch, signature, first.num_steps)
     dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
@@ -180,15 +210,28 @@ def read_ahead(dataset: Any, num_steps: int) -> Any:
 
 
 def _columns(
-    store: Store, rows: np.ndarray, width: int, ragged: str, pad_values: Mapping[str, float]
+    store: Store, rows: np.ndarray, padded: Mapping[str, int], pad_values: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
+    """Read some rows.
+
+    Args:
+        store: The store.
+        rows: Their numbers.
+        padded: The width of each column that has one of its own; the others have the first's.
+        pad_values: What ragged columns are padded with.
+    """
+    first = next(iter(padded))
     columns = {}
     for name in store.columns:
-        # A column with rows longer than those that decide the width is not cut.
-        longest = int(store.lengths(name)[rows].max()) if store.is_ragged(name) else 0
-        to_width = width if longest <= width else -(-longest // 8) * 8
+        to_width = padded.get(name, padded[first])
+        if name not in padded and store.is_ragged(name):
+            # A column with rows longer than those that decide the width is not cut.
+            longest = int(store.lengths(name)[rows].max())
+            to_width = to_width if longest <= to_width else -(-longest // 8) * 8
         columns[name] = store.gather(name, rows, to_width, pad_values.get(name, 0))
-    columns["padding_mask"] = np.arange(width) < store.lengths(ragged)[rows][:, None]
+    for name, width in padded.items():
+        mask = np.arange(width) < store.lengths(name)[rows][:, None]
+        columns["padding_mask" if name == first else f"{name}_mask"] = mask
     return columns
 
 

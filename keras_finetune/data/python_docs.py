@@ -12,10 +12,12 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from keras_finetune.data.django_messages import translation_rows
+from keras_finetune.data.docstring_summaries import summarization_rows
 from keras_finetune.data.docstrings import Docstring, package_docstrings, package_folder
+from keras_finetune.data.one_home import SPLITS, split_of, with_one_home
 
 LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
-SPLITS = ("train", "validation", "test")
 MAX_PASSAGES = 4_000  # a class
 MIN_CHARS, MAX_CHARS = 40, 800  # a passage
 _FULL_CHARS = 400
@@ -29,20 +31,6 @@ _NAME = (
 _NAMES = re.compile(rf"{_NAME}(?:\.{_NAME})*", re.IGNORECASE)
 
 Row = dict[str, str]
-
-
-def split_of(module: str) -> str:
-    """Return the split of everything that a module holds: train, validation or test.
-
-    It depends on the name alone (SHA-256; 80, 10 and 10 per cent), so it is the same in each
-    configuration and with each version of the packages.
-
-    Example:
-        >>> split_of("numpy.linalg._linalg") == split_of("numpy.linalg._linalg")
-        True
-    """
-    share = int.from_bytes(hashlib.sha256(module.encode()).digest()[:4], "big") % 10
-    return "train" if share < 8 else SPLITS[share - 7]
 
 
 def mask_names(text: str) -> str:
@@ -113,7 +101,7 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
         Rows with ``text``, ``label`` and ``module``, sorted by package, then by hash.
     """
     documents = [(docstring, list(paragraphs(docstring.text))) for docstring in docstrings]
-    unused = set(_with_one_home((text, home) for home, texts in documents for text in texts))
+    unused = set(with_one_home((text, home) for home, texts in documents for text in texts))
     passages: list[tuple[str, Docstring]] = []
     for docstring, texts in documents:
         fresh = [text for text in dict.fromkeys(texts) if text in unused]
@@ -121,7 +109,7 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
         passages += [(text, docstring) for text in join_paragraphs(fresh)]
     rows: dict[str, list[Row]] = defaultdict(list)
     # Once more: joined paragraphs may read like one that is whole elsewhere.
-    for text, home in _with_one_home(passages).items():
+    for text, home in with_one_home(passages).items():
         rows[home.package].append({"text": text, "label": home.package, "module": home.module})
     for package in sorted(rows):
         yield from sorted(rows[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
@@ -141,19 +129,8 @@ def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     """
     long = (docstring for docstring in docstrings if len(docstring.text) >= _MIN_LM_CHARS)
     texts = ((" ".join(docstring.text.split()), docstring) for docstring in long)
-    for home in _with_one_home(texts).values():
+    for home in with_one_home(texts).values():
         yield {"text": home.text, "module": home.module}
-
-
-def _with_one_home(found: Iterable[tuple[str, Docstring]]) -> dict[str, Docstring]:
-    """Map the texts that only one package and one split have to where each is first."""
-    homes: dict[str, Docstring] = {}
-    several: set[str] = set()
-    for text, home in found:
-        first = homes.setdefault(text, home)
-        if (first.package, split_of(first.module)) != (home.package, split_of(home.module)):
-            several.add(text)
-    return {text: home for text, home in homes.items() if text not in several}
 
 
 def _digest(text: str) -> str:
@@ -171,18 +148,23 @@ def _installed_version(package: str) -> str:
     return "unknown"
 
 
-def _data_version() -> str:
+def _data_version(packages: Iterable[str] = LABELS) -> str:
     """Return ``1.0.N``: N stands for the versions of the packages that the text is from."""
-    installed = " ".join(f"{package}={_installed_version(package)}" for package in LABELS)
+    installed = " ".join(f"{package}={_installed_version(package)}" for package in packages)
     return f"1.0.{zlib.crc32(installed.encode()) % 1_000_000}"
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Config(tfds.core.BuilderConfig):
-    """An application: which columns it has, and how its rows are made of docstrings."""
+    """An application: which columns it has, and how its rows are made of docstrings.
+
+    `key` is the column that no two rows share, `split_by` the one that decides the split.
+    """
 
     features: Callable[[], tfds.features.FeaturesDict]
     make_rows: Callable[[Iterable[Docstring]], Iterator[Row]]
+    key: str = "text"
+    split_by: str = "module"
 
 
 def _classification_features() -> tfds.features.FeaturesDict:
@@ -201,6 +183,21 @@ def _language_modeling_features() -> tfds.features.FeaturesDict:
     )
 
 
+def _texts(*columns: str) -> Callable[[], tfds.features.FeaturesDict]:
+    return lambda: tfds.features.FeaturesDict({name: tfds.features.Text() for name in columns})
+
+
+def _django_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
+    try:
+        folder = package_folder("django")
+    except ValueError:
+        raise ImportError(
+            "python_docs/translation_en_zh is made of the catalogues of an installed Django: "
+            'pip install "keras_finetune[examples]", or pip install django'
+        ) from None
+    return translation_rows(folder)
+
+
 class PythonDocs(tfds.core.GeneratorBasedBuilder):
     """The documentation of the installed tensorflow, keras, numpy, TFDS and standard library.
 
@@ -213,9 +210,14 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
     ``language_modeling``: the plain text of whole docstrings.
 
+    ``summarization``: which first line stood above the rest of this docstring?
+
+    ``translation_en_zh``: the messages of an installed Django in English and Chinese; its version
+    stands for Django's, and the English message decides the split.
+
     Example:
         >>> sorted(PythonDocs.builder_configs)
-        ['classification', 'language_modeling']
+        ['classification', 'language_modeling', 'summarization', 'translation_en_zh']
     """
 
     VERSION = tfds.core.Version(_data_version())
@@ -232,6 +234,22 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
             description="The plain text of whole docstrings.",
             features=_language_modeling_features,
             make_rows=language_modeling_rows,
+        ),
+        _Config(
+            name="summarization",
+            description="Which first line stood above the rest of this docstring?",
+            features=_texts("document", "summary", "module"),
+            make_rows=summarization_rows,
+            key="document",
+        ),
+        _Config(
+            name="translation_en_zh",
+            version=_data_version(["django"]),
+            description="The messages of an installed Django in English and Chinese.",
+            features=_texts("en", "zh", "catalogue"),
+            make_rows=_django_rows,
+            key="en",
+            split_by="en",
         ),
     ]
 
@@ -250,9 +268,9 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
         )
         rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
         for row in self.builder_config.make_rows(docstrings):
-            rows[split_of(row["module"])].append(row)
+            rows[split_of(row[self.builder_config.split_by])].append(row)
         return {split: self._generate_examples(rows[split]) for split in SPLITS}
 
     def _generate_examples(self, rows: list[Row]) -> Iterator[tuple[str, Row]]:
         for row in rows:
-            yield _digest(row["text"]), row
+            yield _digest(row[self.builder_config.key]), row

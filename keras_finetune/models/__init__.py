@@ -11,6 +11,7 @@ from keras_finetune.models.encoder_decoder import encoder_decoder
 from keras_finetune.models.feed_forward import FeedForward
 from keras_finetune.models.language_model import language_model
 from keras_finetune.models.lstm_encoder import lstm_encoder
+from keras_finetune.models.lstm_encoder_decoder import lstm_encoder_decoder
 from keras_finetune.models.masked_language_model import masked_language_model
 from keras_finetune.models.pooling import MaskedPooling
 from keras_finetune.models.position_embedding import PositionEmbedding
@@ -37,6 +38,7 @@ __all__ = [
     "encoder_decoder",
     "language_model",
     "lstm_encoder",
+    "lstm_encoder_decoder",
     "masked_language_model",
     "question_answerer",
     "text_classifier",

@@ -67,13 +67,19 @@ def check_packing(backbone: keras.Model) -> None:
         )
 
 
-def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int) -> None:
+def check_backbone(
+    backbone: keras.Model,
+    tokenizer: Tokenizer,
+    max_length: int,
+    max_target_length: int | None = None,
+) -> None:
     """Refuse a backbone whose embedding or positions do not fit.
 
     Args:
         backbone: A model with a layer `token_embedding`; one without is not checked.
         tokenizer: What makes the token ids.
-        max_length: int, tokens of the longest sequence.
+        max_length: int, tokens of the longest sequence; of an encoder-decoder, of the source.
+        max_target_length: int, tokens of an encoder-decoder's longest target.
 
     Raises:
         ValueError: The vocabulary and the embedding differ in size, or sequences are longer than
@@ -91,12 +97,15 @@ def check_backbone(backbone: keras.Model, tokenizer: Tokenizer, max_length: int)
             f"{rows} rows. Build the backbone with vocab_size=tokenizer.vocab_size, or use the "
             "tokenizer that it was trained with."
         )
-    positions = next(
-        (layer.max_length for name, layer in layers.items() if name == "position_embedding"), None
-    )
-    if positions is not None and max_length > positions:
-        raise ValueError(
-            f"The task allows sequences of {max_length} tokens, but the backbone has only "
-            f"{positions} positions. Use max_length={positions}, or build the backbone with a "
-            f"greater max_length."
-        )
+    for side, name, longest in (
+        ("", "max_length", max_length),
+        ("encoder_", "max_length", max_length),
+        ("decoder_", "max_target_length", max_target_length or 0),
+    ):
+        positions = getattr(layers.get(f"{side}position_embedding"), "max_length", None)
+        if positions is not None and longest > positions:
+            raise ValueError(
+                f"The task allows sequences of {longest} tokens, but the backbone has only "
+                f"{positions} positions. Use {name}={positions}, or build the backbone with a "
+                f"greater max_length."
+            )

@@ -10,6 +10,7 @@ import numpy as np
 from keras_finetune.data import Tokenizer, make_dataset, read
 from keras_finetune.models import language_model
 from keras_finetune.tasks.fitting import check_backbone, check_packing, hand_on
+from keras_finetune.tasks.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.tasks.text_blocks import blocks_store, packed_store
 
 
@@ -146,13 +147,17 @@ def read_texts(examples: Any, column: str) -> Any:
     return read(examples)
 
 
-def compile_for_tokens(model: keras.Model, learning_rate: float) -> None:
+def compile_for_tokens(
+    model: keras.Model, learning_rate: float, label_smoothing: float = 0.0
+) -> None:
     """Compile a model whose outputs are logits of the vocabulary, one set a token."""
+    # The mean over tokens that count, so that padding and packing do not change it.
+    reduction = "mean_with_sample_weight"
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction=reduction)
+    if label_smoothing:
+        loss = SmoothedCrossentropy(label_smoothing, reduction)
     model.compile(
         keras.optimizers.AdamW(learning_rate),
-        # The mean over tokens that count, so that padding and packing do not change it.
-        loss=keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, reduction="mean_with_sample_weight"
-        ),
+        loss=loss,
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )

@@ -202,6 +202,9 @@ def rows_of(
     Returns:
         The rows, or why there are none to be found.
     """
+    if len(getattr(x, "ragged", ())) > 1:
+        # Activations of either side would be cut to the lengths of both together.
+        return "its rows have several lengths, as those of source and target"
     if getattr(x, "read", None) is not None:
         lengths = x.plan(0).lengths
         key = x.key + _digest(x.read(np.arange(1), int(lengths[0]), np.random.default_rng(0))[0])

