@@ -1,12 +1,12 @@
 """Exact match and F1 of answers, as SQuAD counts them."""
 
+import dataclasses
 import io
 import re
 import string
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ _CHINESE = r"\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _CHARACTERS = re.compile(rf"[{_CHINESE}]|[^\s{_CHINESE}]+")
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class SquadScores:
     """How well answers agree with those that people gave.
 
@@ -55,8 +55,8 @@ class SquadScores:
         return table
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the scores as plain numbers and dicts, as JSON takes them; without what is None."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        """Return the scores as plain numbers and dicts, as JSON takes them."""
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {
             name: value.as_dict() if isinstance(value, SquadScores) else value
             for name, value in found.items()
@@ -112,10 +112,10 @@ def squad_scores(
     scores = _mean(matches, f1)
     if answered.all():
         return scores
-    parts = [
+    with_answer, without = (
         _mean(matches[part], f1[part]) if part.any() else None for part in (answered, ~answered)
-    ]
-    return SquadScores(scores.exact_match, scores.f1, scores.total, *parts)
+    )
+    return dataclasses.replace(scores, has_answer=with_answer, no_answer=without)
 
 
 def answer_scores(

@@ -122,9 +122,9 @@ def test_refuses(arguments, message):
 
 
 def test_refuses_options():
-    with pytest.raises(ValueError, match='use version="2.0"'):
+    with pytest.raises(ValueError, match=r'use version="2\.0"'):
         squad_scores([""], [[]], version="1.1")
-    with pytest.raises(ValueError, match='version must be "1.1" or "2.0"'):
+    with pytest.raises(ValueError, match=r'version must be "1\.1" or "2\.0"'):
         squad_scores([""], [[""]], version="2")
     with pytest.raises(ValueError, match="f1_by must be"):
         squad_scores([""], [[""]], f1_by="letters")
