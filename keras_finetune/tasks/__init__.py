@@ -5,11 +5,13 @@ from keras_finetune._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "Answer": "answer_search",
         "LanguageModeling": "language_modeling",
         "MaskedLanguageModeling": "masked_language_modeling",
         "Prediction": "prediction",
         "PretrainedScore": "choosing",
         "PretrainedScores": "choosing",
+        "QuestionAnswering": "question_answering",
         "TextClassification": "text_classification",
         "compare_pretrained": "choosing",
         "keras_hub_dataset": "keras_hub",

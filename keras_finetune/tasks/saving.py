@@ -12,11 +12,13 @@ from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.fitting import hand_on
 from keras_finetune.tasks.language_modeling import LanguageModeling
 from keras_finetune.tasks.masked_language_modeling import MaskedLanguageModeling
+from keras_finetune.tasks.question_answering import QuestionAnswering
 from keras_finetune.tasks.text_classification import TextClassification
 from keras_finetune.tuning.saving import save_without_optimizer
 
 TASKS: dict[str, Any] = {
-    task.__name__: task for task in (LanguageModeling, MaskedLanguageModeling, TextClassification)
+    task.__name__: task
+    for task in (LanguageModeling, MaskedLanguageModeling, QuestionAnswering, TextClassification)
 }
 
 
