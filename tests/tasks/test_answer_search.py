@@ -18,9 +18,7 @@ LONGEST = 4
 def windows_and_logits(kind, seed=0):
     tokenizer = Tokenizer.train(CONTEXTS, 300, kind, min_frequency=1, progress=False)
     layout = choose_layout(tokenizer, None)
-    windows = make_windows(
-        ["Who?"] * 3, CONTEXTS, tokenizer, layout, max_length=24, stride=6
-    )
+    windows = make_windows(["Who?"] * 3, CONTEXTS, tokenizer, layout, max_length=24, stride=6)
     rng = np.random.default_rng(seed)
     return windows, [rng.normal(0, 3, (length, 2)) for length in windows.lengths]
 
@@ -102,9 +100,7 @@ def test_a_character_of_more_tokens_than_an_answer_may_have():
 def test_large_logits_do_not_overflow():
     windows, logits = windows_and_logits("wordpiece")
     large = [each * 1e4 - 1e6 for each in logits]
-    found = find_answers(
-        windows, large, CONTEXTS, max_answer_length=4, unanswerable=True, n_best=1
-    )
+    found = find_answers(windows, large, CONTEXTS, max_answer_length=4, unanswerable=True, n_best=1)
     assert all(np.isfinite(each.answers[0].probability) for each in found)
 
 

@@ -27,9 +27,7 @@ def windows_of(request):
 def test_targets_lead_back_to_the_answer(windows_of, null):
     answers = ["word3", "word19 and then.", "and then word7"]
     windows = windows_of([CONTEXT] * len(answers), null=null)
-    spans = [
-        AnswerSpan(CONTEXT.index(text), CONTEXT.index(text) + len(text)) for text in answers
-    ]
+    spans = [AnswerSpan(CONTEXT.index(text), CONTEXT.index(text) + len(text)) for text in answers]
     positions, widened, kept = window_targets(windows, [[span] for span in spans])
     assert kept.all()
     assert not widened.any()
