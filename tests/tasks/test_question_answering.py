@@ -57,7 +57,7 @@ def encoder(words, kind=models.transformer_encoder, **options):
 
 def fit(task, backbone, rows, epochs):
     tuner = FineTuner(task.build(backbone))
-    tuner.compile("adam", learning_rate=4e-3)
+    tuner.compile("adam", learning_rate=2e-3)
     tuner.fit(task.dataset(rows, batch_size=8), epochs=epochs, verbose=0)
     return tuner
 
@@ -65,7 +65,7 @@ def fit(task, backbone, rows, epochs):
 @pytest.mark.backends
 def test_learns_and_answers(words, rows):
     task = make(words)
-    tuner = fit(task, encoder(words, num_segments=2), rows, 25)
+    tuner = fit(task, encoder(words, num_segments=2), rows, 40)
     assert tuner.history["accuracy"][-1] == 1.0
     scores = task.evaluate(tuner.model, rows)
     assert (scores.exact_match, scores.f1, scores.total, scores.inexact) == (100, 100, 24, 0)
@@ -84,7 +84,7 @@ def test_learns_and_answers(words, rows):
 def test_learns_which_questions_have_no_answer(words, kind, tmp_path):
     rows = stories(unanswerable=True)
     task = make(words, unanswerable=True)
-    tuner = fit(task, encoder(words, kind), rows, 30)
+    tuner = fit(task, encoder(words, kind), rows, 60)
     assert task.null_position == ("last" if kind is models.transformer_decoder else None)
     scores = task.evaluate(tuner.model, rows)
     assert (scores.exact_match, scores.total) == (100, 24)
@@ -106,15 +106,14 @@ def test_learns_which_questions_have_no_answer(words, kind, tmp_path):
     tasks.save(task, tuner.model, tmp_path / "saved")
     again, model = tasks.load(tmp_path / "saved")
     assert again.get_config() == task.get_config()
-    assert again.predict(model, rows) == pytest.approx(found) or [
-        answer.text for answer in again.predict(model, rows)
-    ] == [answer.text for answer in found]
+    answers = again.predict(model, rows)
+    assert [answer.text for answer in answers] == [answer.text for answer in found]
     assert model.evaluate(again.dataset(rows), return_dict=True, verbose=0)["accuracy"] == 1.0
 
 
 def test_a_model_saved_by_keras_keeps_loss_and_metric(words, rows, tmp_path):
     task = make(words)
-    model = task.build(encoder(words))
+    model = fit(task, encoder(words), rows, 1).model
     model.save(tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
     data = task.dataset(rows, shuffle=False)
@@ -132,7 +131,7 @@ def test_a_tokenizer_without_special_tokens(rows):
     with pytest.raises(ValueError, match="only 32 positions"):
         task.build(backbone)
     task = make(tokenizer)
-    tuner = fit(task, backbone, rows, 30)
+    tuner = fit(task, backbone, rows, 25)
     assert task.evaluate(tuner.model, rows).exact_match == 100
 
 
@@ -192,9 +191,10 @@ def test_segment_ids_go_where_they_are_taken(words, rows):
 
 def test_what_does_not_fit_the_tokens_is_counted(words, rows, capsys):
     context = rows["context"][0] + " Her favourite is crimson\u200b, \u200b and " + "a red hat " * 9
-    whole = {"text": [context[60:]], "answer_start": [60]}
+    at = context.index("Her")
+    whole = {"text": [context[at:]], "answer_start": [at]}
     part = {"text": ["e"], "answer_start": [context.index("red") + 1]}
-    nothing = {"text": ["\u200b"], "answer_start": [context.index("\u200b", 70)]}
+    nothing = {"text": ["\u200b"], "answer_start": [context.index("\u200b and")]}
     for answers in (whole, part, nothing):
         rows["id"].append(f"odd {len(rows['id'])}")
         rows["question"].append("What colour has Ada?")
