@@ -63,6 +63,23 @@ def fit(task, backbone, rows, epochs):
 
 
 @pytest.mark.backends
+def test_learns_what_needs_no_reading(words):
+    rows = {"question": [], "context": [], "answers": []}
+    for who, what in itertools.product(PEOPLE, THINGS):
+        context = story([(who, what)])
+        rows["question"].append("What colour?")
+        rows["context"].append(context)
+        start = context.index(PEOPLE[who])
+        rows["answers"].append({"text": [PEOPLE[who]], "answer_start": [start]})
+    task = make(words)
+    backbone = models.cnn_encoder(words.vocab_size, hidden_dim=16, embedding_dim=16)
+    tuner = FineTuner(task.build(backbone))
+    tuner.compile("adam", learning_rate=2e-2)
+    tuner.fit(task.dataset(rows, batch_size=4), epochs=8, verbose=0)
+    assert tuner.history["accuracy"][-1] == 1.0
+    assert task.evaluate(tuner.model, rows).exact_match == 100
+
+
 def test_learns_and_answers(words, rows):
     task = make(words)
     tuner = fit(task, encoder(words, num_segments=2), rows, 40)
@@ -98,8 +115,8 @@ def test_learns_which_questions_have_no_answer(words, kind, tmp_path):
     assert missing.probability == missing.null_probability > 0.5
     assert missing.n_best[0].text
 
-    task.null_threshold = 1e9
-    assert task.evaluate(tuner.model, rows).no_answer.exact_match == 0
+    task.null_threshold = -1e9
+    assert task.evaluate(tuner.model, rows).has_answer.exact_match == 0
     assert abs(task.tune_threshold(tuner.model, rows)) < 1e3
     assert task.evaluate(tuner.model, rows).f1 == 100
 
