@@ -1,7 +1,6 @@
 """A TFDS data set that is made offline: the documentation inside the installed packages."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import platform
 import re
@@ -10,12 +9,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
+from keras_finetune.data.docstring_questions import question_answering_rows
+from keras_finetune.data.docstring_splits import SPLITS, Row, digest, split_of, with_one_home
 from keras_finetune.data.docstrings import Docstring, package_docstrings, package_folder
 
 LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
-SPLITS = ("train", "validation", "test")
 MAX_PASSAGES = 4_000  # a class
 MIN_CHARS, MAX_CHARS = 40, 800  # a passage
 _FULL_CHARS = 400
@@ -27,22 +28,6 @@ _NAME = (
     r"|(?<![a-z])(?:tf|np)(?![a-z]))"
 )
 _NAMES = re.compile(rf"{_NAME}(?:\.{_NAME})*", re.IGNORECASE)
-
-Row = dict[str, str]
-
-
-def split_of(module: str) -> str:
-    """Return the split of everything that a module holds: train, validation or test.
-
-    It depends on the name alone (SHA-256; 80, 10 and 10 per cent), so it is the same in each
-    configuration and with each version of the packages.
-
-    Example:
-        >>> split_of("numpy.linalg._linalg") == split_of("numpy.linalg._linalg")
-        True
-    """
-    share = int.from_bytes(hashlib.sha256(module.encode()).digest()[:4], "big") % 10
-    return "train" if share < 8 else SPLITS[share - 7]
 
 
 def mask_names(text: str) -> str:
@@ -113,7 +98,7 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
         Rows with ``text``, ``label`` and ``module``, sorted by package, then by hash.
     """
     documents = [(docstring, list(paragraphs(docstring.text))) for docstring in docstrings]
-    unused = set(_with_one_home((text, home) for home, texts in documents for text in texts))
+    unused = set(with_one_home((text, home) for home, texts in documents for text in texts))
     passages: list[tuple[str, Docstring]] = []
     for docstring, texts in documents:
         fresh = [text for text in dict.fromkeys(texts) if text in unused]
@@ -121,10 +106,10 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
         passages += [(text, docstring) for text in join_paragraphs(fresh)]
     rows: dict[str, list[Row]] = defaultdict(list)
     # Once more: joined paragraphs may read like one that is whole elsewhere.
-    for text, home in _with_one_home(passages).items():
+    for text, home in with_one_home(passages).items():
         rows[home.package].append({"text": text, "label": home.package, "module": home.module})
     for package in sorted(rows):
-        yield from sorted(rows[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
+        yield from sorted(rows[package], key=lambda row: digest(row["text"]))[:MAX_PASSAGES]
 
 
 def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
@@ -141,23 +126,8 @@ def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     """
     long = (docstring for docstring in docstrings if len(docstring.text) >= _MIN_LM_CHARS)
     texts = ((" ".join(docstring.text.split()), docstring) for docstring in long)
-    for home in _with_one_home(texts).values():
+    for home in with_one_home(texts).values():
         yield {"text": home.text, "module": home.module}
-
-
-def _with_one_home(found: Iterable[tuple[str, Docstring]]) -> dict[str, Docstring]:
-    """Map the texts that only one package and one split have to where each is first."""
-    homes: dict[str, Docstring] = {}
-    several: set[str] = set()
-    for text, home in found:
-        first = homes.setdefault(text, home)
-        if (first.package, split_of(first.module)) != (home.package, split_of(home.module)):
-            several.add(text)
-    return {text: home for text, home in homes.items() if text not in several}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _installed_version(package: str) -> str:
@@ -201,6 +171,17 @@ def _language_modeling_features() -> tfds.features.FeaturesDict:
     )
 
 
+def _question_answering_features() -> tfds.features.FeaturesDict:
+    answers = {"text": tfds.features.Text(), "answer_start": np.int32}
+    texts = ("id", "question", "context", "module")
+    return tfds.features.FeaturesDict(
+        {
+            **{name: tfds.features.Text() for name in texts},
+            "answers": tfds.features.Sequence(answers),
+        }
+    )
+
+
 class PythonDocs(tfds.core.GeneratorBasedBuilder):
     """The documentation of the installed tensorflow, keras, numpy, TFDS and standard library.
 
@@ -213,9 +194,12 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
     ``language_modeling``: the plain text of whole docstrings.
 
+    ``question_answering``: what is said of a parameter or an exception? The answer is the first
+    sentence of its description in the docstring. The columns are those of TFDS's ``squad``.
+
     Example:
         >>> sorted(PythonDocs.builder_configs)
-        ['classification', 'language_modeling']
+        ['classification', 'language_modeling', 'question_answering']
     """
 
     VERSION = tfds.core.Version(_data_version())
@@ -232,6 +216,12 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
             description="The plain text of whole docstrings.",
             features=_language_modeling_features,
             make_rows=language_modeling_rows,
+        ),
+        _Config(
+            name="question_answering",
+            description="What is said of a parameter or an exception?",
+            features=_question_answering_features,
+            make_rows=question_answering_rows,
         ),
     ]
 
@@ -255,4 +245,4 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, rows: list[Row]) -> Iterator[tuple[str, Row]]:
         for row in rows:
-            yield _digest(row["text"]), row
+            yield row.get("id") or digest(row["text"]), row
