@@ -19,6 +19,7 @@ PRINTED = {
     "04_chinese": ["│ 天气 ", "Test accuracy: ", "银行的股价又跌了"],
     "05_pretrain_language_model": ["before, ", "Saved to ", "Loaded again: perplexity "],
     "06_pretrained": ["Test accuracy, two blocks tuned", "Loaded again"],
+    "07_question_answering": ["Alignment: 40 questions", "│ all ", "Q: What is `", "A: "],
     "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],
 }
 
