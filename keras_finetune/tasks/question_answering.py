@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
-from keras_finetune.data.question_answers import AnswerSpan, answer_spans
+from keras_finetune.data import Examples, Tokenizer, make_dataset, read
 from keras_finetune.evaluation import SquadScores, answer_scores, squad_scores
 from keras_finetune.models import question_answerer
 from keras_finetune.models.question_answerer import span_accuracy, span_loss
@@ -20,10 +19,10 @@ from keras_finetune.tasks.answer_search import (
     find_answers,
     window_logits,
 )
-from keras_finetune.tasks.answer_targets import alignment_report, is_exact, target_columns
-from keras_finetune.tasks.answer_windows import Windows, choose_layout, make_windows
-from keras_finetune.tasks.encoding import encoded_store
+from keras_finetune.tasks.answer_targets import alignment_report, count_inexact
+from keras_finetune.tasks.answer_windows import Windows, choose_layout
 from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
+from keras_finetune.tasks.question_reader import QuestionReader
 
 _QUESTIONS_AT_A_TIME = 1_000
 _CONFIG = (
@@ -215,7 +214,8 @@ class QuestionAnswering:
                 where its `answer_start` says; names the row.
         """
         examples = read(examples)
-        store = self._store(examples)
+        reader = self._reader()
+        store = reader.store(examples)
         report = alignment_report(
             examples, store.column("row")[:], store.column("widened")[:].astype(bool), self.id
         )
@@ -236,7 +236,7 @@ class QuestionAnswering:
         dataset = make_dataset(
             store,
             features,
-            pad_values={"token_ids": self._tokenizer().pad_id or 0},
+            pad_values={"token_ids": reader.pad_id},
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,
@@ -341,7 +341,7 @@ class QuestionAnswering:
         Returns:
             The rows of a model; `Windows.batch` pads some of them.
         """
-        return self._windows(questions, contexts, 0)
+        return self._reader().windows(questions, contexts)
 
     def decode(
         self, logits: Sequence[Any], windows: Windows, contexts: Sequence[str], *, n_best: int = 1
@@ -371,47 +371,19 @@ class QuestionAnswering:
         """Return what the task was made with, but for the tokenizer."""
         return {name: getattr(self, name) for name in _CONFIG}
 
-    def _store(self, examples: Examples) -> Store:
-        examples.check_columns([self.question, self.context, self.answers])
-        tokenizer = self._tokenizer()
-        layout = choose_layout(tokenizer, self.null_position)
-        decoding = ("max_answer_length", "null_threshold", "f1_by", "segment_ids", "id")
-        options = {name: value for name, value in self.get_config().items() if name not in decoding}
-        options = {"kind": "question_answering", **options, "null_first": layout.null_first}
-
-        def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
-            windows = self._windows(chunk[self.question], chunk[self.context], first_row)
-            answers = self._answers(chunk, first_row)
-            return target_columns(windows, answers, first_row)
-
-        return encoded_store(examples, tokenizer, options, encode)
-
-    def _answers(self, chunk: dict[str, list[Any]], first_row: int) -> list[list[AnswerSpan]]:
-        columns = zip(chunk[self.answers], chunk[self.context], strict=True)
-        found = [
-            answer_spans(answers, context, f"Row {row}")
-            for row, (answers, context) in enumerate(columns, first_row)
-        ]
-        for row, spans in enumerate(found, first_row):
-            if not spans and not self.unanswerable:
-                raise ValueError(
-                    f"Row {row} has no answer. Make the task with QuestionAnswering(..., "
-                    "unanswerable=True) if a text may hold none; else drop the row."
-                )
-        return found
-
-    def _windows(
-        self, questions: Sequence[str], contexts: Sequence[str], first_row: int
-    ) -> Windows:
-        tokenizer = self._tokenizer()
-        return make_windows(
-            questions,
-            contexts,
-            tokenizer,
-            choose_layout(tokenizer, self.null_position),
-            max_length=self.max_length,
-            stride=self.stride,
-            first_row=first_row,
+    def _reader(self) -> QuestionReader:
+        if self.tokenizer is None:
+            raise ValueError(
+                "The task has no tokenizer yet. Give it one, QuestionAnswering(tokenizer), or "
+                "first build it on a backbone from load_pretrained."
+            )
+        return QuestionReader(
+            self.tokenizer,
+            choose_layout(self.tokenizer, self.null_position),
+            self.max_length,
+            self.stride,
+            (self.question, self.context, self.answers),
+            self.unanswerable,
         )
 
     def _find(
@@ -424,24 +396,20 @@ class QuestionAnswering:
         batch_size: int,
     ) -> Iterator[_Part]:
         """Search a part of the questions at a time: what they need in memory is large."""
-        needed = [self.question, self.context, self.answers][: 2 + answered]
-        examples.check_columns(needed)
-        pad_id, first_row = self._tokenizer().pad_id or 0, 0
+        reader, first_row = self._reader(), 0
+        examples.check_columns(reader.columns if answered else reader.columns[:2])
         for chunk in examples.chunks(_QUESTIONS_AT_A_TIME):
             contexts = chunk[self.context]
-            windows = self._windows(chunk[self.question], contexts, first_row)
-            answers = self._answers(chunk, first_row) if answered else [[] for _ in contexts]
-            logits = window_logits(model, windows, batch_size=batch_size, pad_id=pad_id)
+            windows = reader.windows(chunk[self.question], contexts, first_row)
+            answers = reader.answers(chunk, first_row) if answered else [[] for _ in contexts]
+            logits = window_logits(model, windows, batch_size=batch_size, pad_id=reader.pad_id)
             yield _Part(
                 self._search(logits, windows, contexts, n_best),
                 [
                     [context[start:end] for start, end in spans]
                     for context, spans in zip(contexts, answers, strict=True)
                 ],
-                sum(
-                    bool(given) and not any(is_exact(spans, answer) for answer in given)
-                    for spans, given in zip(windows.spans, answers, strict=True)
-                ),
+                count_inexact(windows, answers),
             )
             first_row += len(contexts)
 
@@ -463,11 +431,3 @@ class QuestionAnswering:
             return Answer("", 0, 0, found.null_probability, null, found.answers)
         best = found.answers[0]
         return dataclasses.replace(best, null_probability=null, n_best=found.answers)
-
-    def _tokenizer(self) -> Tokenizer:
-        if self.tokenizer is None:
-            raise ValueError(
-                "The task has no tokenizer yet. Give it one, QuestionAnswering(tokenizer), or "
-                "first build it on a backbone from load_pretrained."
-            )
-        return self.tokenizer
