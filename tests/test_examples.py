@@ -21,6 +21,7 @@ PRINTED = {
     "06_pretrained": ["Test accuracy, two blocks tuned", "Loaded again"],
     "08_summarization": ["lead-1: ROUGE-1 ", "model:  ROUGE-1 ", "rouge-score:"],
     "09_translation": ["retrieval: BLEU ", "tok:zh", "model: "],
+    "07_question_answering": ["Alignment: 40 questions", "│ all ", "Q: What is `", "A: "],
     "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],
 }
 

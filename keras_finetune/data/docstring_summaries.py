@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator
 
+from keras_finetune.data.docstring_splits import with_one_home
 from keras_finetune.data.docstrings import Docstring
-from keras_finetune.data.one_home import with_one_home
 
 MIN_DOCUMENT_CHARS, MAX_DOCUMENT_CHARS = 150, 2_000
 MIN_SUMMARY_WORDS, MAX_SUMMARY_WORDS = 4, 25

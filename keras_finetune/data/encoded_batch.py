@@ -23,11 +23,14 @@ class EncodedBatch:
         offsets: Where each text begins, and the end: int64, shape ``(texts + 1,)``.
         segment_ids: For pairs, as the tokenizer numbers them (BERT's: 0 for the first text and 1
             for the second; GPT-2's and RoBERTa's: 0), int32, shape as `token_ids`; else None.
+        char_spans: Where in its text each token stands, if that was asked for: its first
+            character and the one after its last, int32, shape ``(offsets[-1], 2)``; else None.
     """
 
     token_ids: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
     segment_ids: npt.NDArray[np.int32] | None = None
+    char_spans: npt.NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -48,6 +51,7 @@ def encode_all(
     paired: bool,
     special_tokens: bool,
     first_row: int = 0,
+    char_spans: bool = False,
 ) -> EncodedBatch:
     """Encode texts, or tuples of two texts, with a tokenizer of the `tokenizers` library.
 
@@ -57,12 +61,15 @@ def encode_all(
         paired: Whether they are pairs.
         special_tokens: Whether to add the special tokens.
         first_row: Number of the first text in its source, for error messages.
+        char_spans: Whether to say where each token stands, which takes longer.
     """
+    # The fast one does not keep track of characters.
+    run = encoder.encode_batch if char_spans else encoder.encode_batch_fast
 
     def encode(start: int) -> Any:
         batch = inputs[start : start + _BATCH]
         try:
-            return encoder.encode_batch_fast(batch, add_special_tokens=special_tokens)
+            return run(batch, add_special_tokens=special_tokens)
         except TypeError:
             _refuse_surrogates(batch, first_row + start)
             raise
@@ -70,6 +77,7 @@ def encode_all(
     lengths = np.zeros(len(inputs) + 1, np.int64)
     token_ids = [np.zeros(0, np.int32)]
     segment_ids = [np.zeros(0, np.int32)]
+    spans = [np.zeros(0, np.int32)]
     starts = range(0, len(inputs), _BATCH)
     for start, encodings in zip(starts, _one_ahead(encode, starts), strict=True):
         rows = [encoding.ids for encoding in encodings]
@@ -77,10 +85,14 @@ def encode_all(
         token_ids.append(_flat(rows))
         if paired:
             segment_ids.append(_flat([encoding.type_ids for encoding in encodings]))
+        if char_spans:
+            pairs = (itertools.chain.from_iterable(encoding.offsets) for encoding in encodings)
+            spans.append(_flat([list(flat) for flat in pairs]))
     return EncodedBatch(
         np.concatenate(token_ids),
         np.cumsum(lengths),
         np.concatenate(segment_ids) if paired else None,
+        np.concatenate(spans).reshape(-1, 2) if char_spans else None,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from keras_finetune.data.examples import Examples
 from keras_finetune.data.fingerprint import combine
 from keras_finetune.data.mail import mail_text
+from keras_finetune.data.question_answers import question_rows, read_squad
 from keras_finetune.data.rows import CHUNK_ROWS, all_keys, tuple_chunks
 from keras_finetune.suggest import did_you_mean
 
@@ -30,8 +31,11 @@ def read_file(path: str | Path) -> Examples:
     ``.csv``, ``.tsv``   a header line, then a row a line; see `read_table`
     ``.txt``             a row a line that is not blank, column ``text``
     ``.parquet``         needs ``pip install pyarrow``
+    ``.json``            SQuAD's nested format; see `read_squad`
     a folder             ``folder/label/*.txt`` or ``*.eml``, columns ``text`` and ``label``
     ===================  ======================================================================
+
+    Paragraphs with ``context`` and ``qas`` become a row a question; see `question_rows`.
 
     Args:
         path: The file or folder. ``.gz`` may follow the suffix of the text formats.
@@ -53,7 +57,8 @@ def read_file(path: str | Path) -> Examples:
             f'"{path}": cannot tell its format from its suffix. Known: {known} (text formats also '
             f"with .gz).{did_you_mean(kind, _READERS)}"
         )
-    return _READERS[kind](path)
+    examples = _READERS[kind](path)
+    return question_rows(examples) if {"context", "qas"} <= set(examples.columns) else examples
 
 
 def read_table(
@@ -214,6 +219,7 @@ _READERS: dict[str, Callable[[Path], Examples]] = {
     "tsv": read_table,
     "txt": read_lines,
     "parquet": read_parquet,
+    "json": read_squad,
 }
 
 

@@ -1,7 +1,6 @@
 """A TFDS data set that is made offline: the documentation inside the installed packages."""
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import platform
 import re
@@ -10,12 +9,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 
 from keras_finetune.data.django_messages import translation_rows
+from keras_finetune.data.docstring_questions import question_answering_rows
+from keras_finetune.data.docstring_splits import SPLITS, Row, digest, split_of, with_one_home
 from keras_finetune.data.docstring_summaries import summarization_rows
 from keras_finetune.data.docstrings import Docstring, package_docstrings, package_folder
-from keras_finetune.data.one_home import SPLITS, split_of, with_one_home
 
 LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
 MAX_PASSAGES = 4_000  # a class
@@ -29,8 +30,6 @@ _NAME = (
     r"|(?<![a-z])(?:tf|np)(?![a-z]))"
 )
 _NAMES = re.compile(rf"{_NAME}(?:\.{_NAME})*", re.IGNORECASE)
-
-Row = dict[str, str]
 
 
 def mask_names(text: str) -> str:
@@ -112,7 +111,7 @@ def classification_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     for text, home in with_one_home(passages).items():
         rows[home.package].append({"text": text, "label": home.package, "module": home.module})
     for package in sorted(rows):
-        yield from sorted(rows[package], key=lambda row: _digest(row["text"]))[:MAX_PASSAGES]
+        yield from sorted(rows[package], key=lambda row: digest(row["text"]))[:MAX_PASSAGES]
 
 
 def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
@@ -131,10 +130,6 @@ def language_modeling_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     texts = ((" ".join(docstring.text.split()), docstring) for docstring in long)
     for home in with_one_home(texts).values():
         yield {"text": home.text, "module": home.module}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _installed_version(package: str) -> str:
@@ -198,6 +193,17 @@ def _django_rows(docstrings: Iterable[Docstring]) -> Iterator[Row]:
     return translation_rows(folder)
 
 
+def _question_answering_features() -> tfds.features.FeaturesDict:
+    answers = {"text": tfds.features.Text(), "answer_start": np.int32}
+    texts = ("id", "question", "context", "module")
+    return tfds.features.FeaturesDict(
+        {
+            **{name: tfds.features.Text() for name in texts},
+            "answers": tfds.features.Sequence(answers),
+        }
+    )
+
+
 class PythonDocs(tfds.core.GeneratorBasedBuilder):
     """The documentation of the installed tensorflow, keras, numpy, TFDS and standard library.
 
@@ -215,9 +221,12 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
     ``translation_en_zh``: the messages of an installed Django in English and Chinese; its version
     stands for Django's, and the English message decides the split.
 
+    ``question_answering``: what is said of a parameter or an exception? The answer is the first
+    sentence of its description in the docstring. The columns are those of TFDS's ``squad``.
+
     Example:
-        >>> sorted(PythonDocs.builder_configs)
-        ['classification', 'language_modeling', 'summarization', 'translation_en_zh']
+        >>> sorted(PythonDocs.builder_configs)[:3]
+        ['classification', 'language_modeling', 'question_answering']
     """
 
     VERSION = tfds.core.Version(_data_version())
@@ -251,6 +260,13 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
             key="en",
             split_by="en",
         ),
+        _Config(
+            name="question_answering",
+            description="What is said of a parameter or an exception?",
+            features=_question_answering_features,
+            make_rows=question_answering_rows,
+            key="id",
+        ),
     ]
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -273,4 +289,5 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, rows: list[Row]) -> Iterator[tuple[str, Row]]:
         for row in rows:
-            yield _digest(row[self.builder_config.key]), row
+            key = row[self.builder_config.key]
+            yield key if self.builder_config.key == "id" else digest(key), row

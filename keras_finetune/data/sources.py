@@ -46,8 +46,8 @@ def read(
         source: One of
 
             - the name of a TFDS data set, ``"ag_news_subset"``, ``"python_docs/classification"``;
-            - a path to a ``.jsonl``, ``.csv``, ``.tsv``, ``.txt`` or ``.parquet`` file, or to a
-              folder with a folder of text files a class (see `read_file`);
+            - a path to a ``.jsonl``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or SQuAD ``.json``
+              file, or to a folder with a folder of text files a class (see `read_file`);
             - a folder, or a mapping, with a source a split: ``train.csv`` and ``test.csv``;
             - a mapping of column names to lists or arrays, or a pandas data frame;
             - an iterable of dict rows, which is read into memory; a missing key is None;
@@ -197,7 +197,7 @@ def _split_files(path: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for child in sorted(path.iterdir()) if path.is_dir() else ():
         name = _SPLIT_NAMES.get(child.name.partition(".")[0].lower())
-        readable = child.suffix in (".jsonl", ".csv", ".tsv", ".txt", ".parquet", ".gz")
+        readable = child.suffix in (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".gz")
         holds_folders = child.is_dir() and any(inner.is_dir() for inner in child.iterdir())
         if name and (readable or holds_folders):
             if name in found:

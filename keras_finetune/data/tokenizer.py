@@ -10,6 +10,7 @@ from typing import Any
 import tokenizers
 
 from keras_finetune.data.encoded_batch import EncodedBatch, encode_all
+from keras_finetune.data.pair_template import PairTemplate, read_pair_template
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.data.tokenizer_files import read_tokenizer, special_tokens
 from keras_finetune.data.tokenizer_training import train_tokenizer
@@ -157,6 +158,7 @@ class Tokenizer:
         max_length: int | None = None,
         special_tokens: bool = True,
         first_row: int = 0,
+        char_spans: bool = False,
     ) -> EncodedBatch:
         """Encode many texts, or pairs of texts, on all cores.
 
@@ -167,6 +169,8 @@ class Tokenizer:
                 included; of a pair the longer text is cut first.
             special_tokens: Whether to add the model's special tokens, as ``[CLS]`` and ``[SEP]``.
             first_row: Number of the first text in its source, for error messages.
+            char_spans: Whether to say which characters each token stands for. What a token of
+                words makes of the space before it differs between kinds of tokenizers.
 
         Raises:
             ValueError: A text is None, NaN or no `str` (the message names the row), there are not
@@ -182,7 +186,12 @@ class Tokenizer:
             check_texts(pairs, first_row, "second text")
             inputs = list(zip(texts, pairs, strict=True))
         encoder = self._encoder(max_length, pairs is not None, special_tokens)
-        return encode_all(encoder, inputs, pairs is not None, special_tokens, first_row)
+        paired = pairs is not None
+        return encode_all(encoder, inputs, paired, special_tokens, first_row, char_spans)
+
+    def pair_template(self) -> PairTemplate:
+        """Return the special tokens, and the segment ids, that `encode` puts around a pair."""
+        return read_pair_template(self._tokenizer)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text of token ids."""

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = attach(
         "F1Score": "f1_score",
         "RougeScores": "text_scores",
         "TranslationScores": "text_scores",
+        "SquadScores": "question_answering",
+        "answer_scores": "question_answering",
         "classification_report": "classification",
         "comparison_table": "comparison",
         "log_evidence": "transferability",
@@ -18,5 +20,6 @@ __getattr__, __dir__, __all__ = attach(
         "probe_accuracy": "transferability",
         "rouge_scores": "text_scores",
         "translation_scores": "text_scores",
+        "squad_scores": "question_answering",
     },
 )

@@ -75,3 +75,46 @@ def question_answerer(
     if mask is not None:
         x = ForbidPadding(name="head_logits", dtype="float32")(x, mask)
     return keras.Model(backbone_inputs(backbone), x, name=name)
+
+
+@keras.saving.register_keras_serializable(package="keras_finetune")
+def span_loss(positions: Any, logits: Any) -> Any:
+    """Return the mean of two cross entropies: of where answers begin, and of where they end.
+
+    Args:
+        positions: (batch, 2) numbers of the first and of the last token.
+        logits: (batch, length, 2), as `question_answerer` gives them.
+
+    Returns:
+        (batch,) loss of each row.
+
+    Example:
+        >>> import numpy as np
+        >>> round(float(span_loss(np.array([[1, 1]]), np.zeros((1, 4, 2), "float32"))[0]), 3)
+        1.386
+    """
+    of_each = keras.losses.sparse_categorical_crossentropy(
+        ops.cast(positions, "int32"), ops.transpose(logits, (0, 2, 1)), from_logits=True
+    )
+    return ops.mean(of_each, axis=-1)
+
+
+@keras.saving.register_keras_serializable(package="keras_finetune")
+def span_accuracy(positions: Any, logits: Any) -> Any:
+    """Tell of which rows the best first and the best last token are both right.
+
+    Args:
+        positions: (batch, 2) numbers of the first and of the last token.
+        logits: (batch, length, 2), as `question_answerer` gives them.
+
+    Returns:
+        (batch,) float, 0 or 1.
+
+    Example:
+        >>> import numpy as np
+        >>> logits = np.array([[[0.0, 0.0], [5.0, 0.0], [0.0, 5.0]]])
+        >>> [float(x) for x in span_accuracy(np.array([[1, 2]]), logits)]
+        [1.0]
+    """
+    right = ops.equal(ops.cast(ops.argmax(logits, axis=1), "int32"), ops.cast(positions, "int32"))
+    return ops.cast(ops.all(right, axis=-1), "float32")

@@ -5,12 +5,14 @@ from keras_finetune._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "Answer": "answer_search",
         "LanguageModeling": "language_modeling",
         "MaskedLanguageModeling": "masked_language_modeling",
         "Prediction": "prediction",
         "PretrainedScore": "choosing",
         "PretrainedScores": "choosing",
         "Summarization": "summarization",
+        "QuestionAnswering": "question_answering",
         "TextClassification": "text_classification",
         "Translation": "translation",
         "compare_pretrained": "choosing",

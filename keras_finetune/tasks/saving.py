@@ -12,6 +12,7 @@ from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.fitting import hand_on
 from keras_finetune.tasks.language_modeling import LanguageModeling
 from keras_finetune.tasks.masked_language_modeling import MaskedLanguageModeling
+from keras_finetune.tasks.question_answering import QuestionAnswering
 from keras_finetune.tasks.summarization import Summarization
 from keras_finetune.tasks.text_classification import TextClassification
 from keras_finetune.tasks.translation import Translation
@@ -22,6 +23,7 @@ TASKS: dict[str, Any] = {
     for task in (
         LanguageModeling,
         MaskedLanguageModeling,
+        QuestionAnswering,
         Summarization,
         TextClassification,
         Translation,

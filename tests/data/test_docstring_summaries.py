@@ -1,8 +1,8 @@
 import pytest
 
+from keras_finetune.data.docstring_splits import split_of
 from keras_finetune.data.docstring_summaries import summarization_rows, summary_and_document
 from keras_finetune.data.docstrings import Docstring
-from keras_finetune.data.one_home import split_of
 
 SUMMARY = "Return the sum of the numbers."
 BODY = "They are added one after the other, from the first to the last of them.\n" * 3

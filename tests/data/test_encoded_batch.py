@@ -41,3 +41,14 @@ def test_half_a_character_names_its_row(encoder, monkeypatch, size: int) -> None
     assert threading.active_count() == 1 or not any(
         "ThreadPoolExecutor" in thread.name for thread in threading.enumerate()
     )
+
+
+def test_spans_are_where_the_tokens_stand(encoder) -> None:
+    batch = encode_all(encoder, TEXTS, False, False, char_spans=True)
+    assert batch.char_spans.dtype == np.int32
+    for row, text in enumerate(TEXTS):
+        tokens = range(batch.offsets[row], batch.offsets[row + 1])
+        read = [text[slice(*batch.char_spans[token])] for token in tokens]
+        assert read == [encoder.id_to_token(batch.token_ids[token]) for token in tokens]
+    assert encode_all(encoder, [], False, False, char_spans=True).char_spans.shape == (0, 2)
+    assert encode_all(encoder, TEXTS, False, False).char_spans is None

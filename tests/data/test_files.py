@@ -94,7 +94,10 @@ def test_text_lines(tmp_path: Path) -> None:
         ("a.csv", "a,b\n", "no rows"),
         ("a.txt", "\n\n", "no rows"),
         ("a.tsv", "a\tb\n1\t2\t3\n", r"a\.tsv:2: 3 fields"),
-        ("a.json", "{}", r"Known: \.jsonl, .*Did you mean \"jsonl\""),
+        ("a.json", "{}", r"a\.json: expected SQuAD's"),
+        ("a.json", "{", r"a\.json: not JSON"),
+        ("a.json", '{"data": [{"title": "x"}]}', r"data\[0\] has no list"),
+        ("a.jsonlines", "{}", r"Known: \.jsonl, .*Did you mean \"jsonl\""),
         ("a", "x", "cannot tell its format"),
     ],
 )

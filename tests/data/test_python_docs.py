@@ -20,6 +20,7 @@ from keras_finetune.data.python_docs import (
     paragraphs,
     split_of,
 )
+from keras_finetune.data.question_answers import answer_spans
 
 PROSE = "This text is about {} and it has quite enough words to be kept as a passage."
 
@@ -61,6 +62,14 @@ def summarization(data_dir):
     }
 
 
+@pytest.fixture(scope="module")
+def question_answering(data_dir):
+    return {
+        name: list(read("python_docs/question_answering", name, data_dir=data_dir))
+        for name in SPLITS
+    }
+
+
 @pytest.fixture
 def tiny_packages(tmp_path, monkeypatch):
     for package, letter in zip(LABELS, "abcde", strict=True):
@@ -68,7 +77,10 @@ def tiny_packages(tmp_path, monkeypatch):
             path = tmp_path / "packages" / package / f"module_{n}.py"
             path.parent.mkdir(parents=True, exist_ok=True)
             text = PROSE.format(f"{package} and {letter * (n + 1)}")
-            path.write_text(f'def f():\n    """Do it.\n\n    {text}\n\n    >>> f()\n    """\n')
+            args = f"Args:\n        x: Number {n} of {package}.\n"
+            path.write_text(
+                f'def f():\n    """Do it.\n\n    {text}\n\n    {args}\n    >>> f()\n    """\n'
+            )
     monkeypatch.setattr(python_docs, "package_folder", lambda name: tmp_path / "packages" / name)
 
 
@@ -208,7 +220,7 @@ def test_the_version_of_a_variant_of_a_package(monkeypatch):
 
 
 @pytest.mark.usefixtures("tiny_packages")
-@pytest.mark.parametrize("config", ["classification", "language_modeling"])
+@pytest.mark.parametrize("config", ["classification", "language_modeling", "question_answering"])
 def test_preparing_twice_gives_the_same_rows_in_the_same_order(config, tmp_path):
     first, second = (
         [list(read(f"python_docs/{config}", name, data_dir=tmp_path / run)) for name in SPLITS]
@@ -327,3 +339,21 @@ def test_without_django_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(python_docs, "package_folder", missing)
     with pytest.raises(ImportError, match=r"keras_finetune\[examples\].*pip install django"):
         read("python_docs/translation_en_zh", "train", data_dir=tmp_path)
+
+
+@pytest.mark.slow
+def test_questions_are_many_and_their_answers_stand_where_they_say(question_answering):
+    counts = {name: len(rows) for name, rows in question_answering.items()}
+    assert counts["train"] > 5_000
+    assert min(counts.values()) > 500
+    seen = set()
+    for rows in question_answering.values():
+        for row in rows:
+            spans = answer_spans(row["answers"], row["context"], row["id"])
+            texts = row["answers"]["text"]
+            assert [row["context"][start:end] for start, end in spans] == texts
+            assert seen.isdisjoint(texts)
+            seen.update(texts)
+            assert len(row["context"]) <= 1_500
+    modules = [{row["module"] for row in rows} for rows in question_answering.values()]
+    assert len(set().union(*modules)) == sum(map(len, modules))

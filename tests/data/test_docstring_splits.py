@@ -2,8 +2,8 @@ import collections
 
 import pytest
 
+from keras_finetune.data.docstring_splits import split_of, with_one_home
 from keras_finetune.data.docstrings import Docstring
-from keras_finetune.data.one_home import split_of, with_one_home
 
 
 def test_split_of_is_fixed():
