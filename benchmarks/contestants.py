@@ -374,7 +374,10 @@ class FirstStep:
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     answer, sys.stdout = sys.stdout, sys.stderr  # What else is printed must not be read as answers.
-    turns = globals()[sys.argv[1]](json.loads(sys.stdin.readline()))
+    import generation_contestants
+
+    known = globals() | vars(generation_contestants)
+    turns = known[sys.argv[1]](json.loads(sys.stdin.readline()))
     said = next(turns)
     while True:
         said["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2)

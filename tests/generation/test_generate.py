@@ -40,7 +40,11 @@ def lstm():
     return models.lstm_encoder(VOCAB, num_layers=2, hidden_dim=32, bidirectional=False)
 
 
-BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm}
+def lstm_pair():
+    return models.lstm_encoder_decoder(VOCAB, hidden_dim=32, num_layers=2)
+
+
+BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm, "lstm_pair": lstm_pair}
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
