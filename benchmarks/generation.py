@@ -1,11 +1,11 @@
 """Tokens a second of greedy generation: this library, Hugging Face and KerasHub on SmolLM2-135M.
 
-    python benchmarks/generation.py [--quick] [--turns N] [--python PYTHON]
+    python benchmarks/generation.py [--quick] [--turns N] [--dtype DTYPE] [--python PYTHON]
 
-All continue the same prompts by the same number of tokens, alone and eight at a time, in float32 on
-two threads, each with its cache of keys and values; no token ends a text. What compiles does so in
-the first turn, which is not counted. KerasHub's Llama gets the same weights. The tokens of all must
-be the same. The last line is JSON.
+All continue the same prompts by the same number of tokens, alone and eight at a time, in float32
+(or bfloat16, weights included) on two threads, each with its cache of keys and values; no token
+ends a text. What compiles does so in the first turn, which is not counted. KerasHub's Llama gets
+the same weights. The last line is JSON, and says whether all gave the same tokens.
 """
 
 import json
@@ -17,13 +17,14 @@ NAMES = ["generate_ours", "generate_hf", "generate_kerashub"]
 
 
 def main() -> None:
-    chosen = parse_arguments(__doc__.split("\n")[0], turns=4, tokens=64)
+    chosen = parse_arguments(__doc__.split("\n")[0], turns=4, tokens=64, dtype="float32")
     turns, tokens = (2, 32) if chosen.quick else (chosen.turns, chosen.tokens)
     names = [NAMES[0], *(f"generate_{name}" for name in chosen.only or ("hf", "kerashub"))]
     python = peers_python(chosen.python)
     found = {}
     for batch in (1, 8):
-        said = contest(python, names, {"batch": batch, "tokens": tokens}, turns)
+        job = {"batch": batch, "tokens": tokens, "dtype": chosen.dtype}
+        said = contest(python, names, job, turns)
         speed = speeds(said)
         ours = speed[NAMES[0]]
         first = said[NAMES[0]][-1]["ids"]
@@ -44,7 +45,11 @@ def main() -> None:
             },
         }
         print(json.dumps(found), file=sys.stderr, flush=True)
-    print(json.dumps({"benchmark": "generation", **found, "machine": machine()}))
+    print(
+        json.dumps(
+            {"benchmark": "generation", "dtype": chosen.dtype, **found, "machine": machine()}
+        )
+    )
 
 
 if __name__ == "__main__":

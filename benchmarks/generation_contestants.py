@@ -27,7 +27,7 @@ def generate_ours(job: dict[str, Any]) -> Turns:
     """This library: `generation.generate`."""
     import keras_finetune as kft
 
-    model = kft.load_pretrained(_folder() / _file(), head=True, dtype="float32")
+    model = kft.load_pretrained(_folder() / _file(), head=True, dtype=job["dtype"])
     prompts = _prompts(model.tokenizer, job)
     yield {}
     while True:
@@ -44,7 +44,7 @@ def generate_hf(job: dict[str, Any]) -> Turns:
 
     torch.set_num_threads(2)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        _folder(), gguf_file=_file(), dtype=torch.float32
+        _folder(), gguf_file=_file(), dtype=getattr(torch, job["dtype"])
     ).eval()
     given = torch.tensor(_prompts(_tokenizer(), job))
     yield {}
@@ -78,7 +78,7 @@ def generate_kerashub(job: dict[str, Any]) -> Turns:
         rope_max_wavelength=ours.get_layer("block_0").get_config()["rope_theta"],
         layer_norm_epsilon=config["rms_norm_eps"],
         tie_word_embeddings=True,
-        dtype="float32",
+        dtype=job["dtype"],
     )
     _copy_weights(ours, backbone)
     model = keras_hub.models.LlamaCausalLM(backbone, preprocessor=None)

@@ -103,7 +103,7 @@ class Contestant:
         said = self._receive()
         said.setdefault("seconds", time.perf_counter() - started)
         self.turns.append(said)
-        print(f"{self.name}: {json.dumps(said)}", file=sys.stderr, flush=True)
+        print(f"{self.name}: {json.dumps(said):.200}", file=sys.stderr, flush=True)
         return said
 
     def end(self) -> None:

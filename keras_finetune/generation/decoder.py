@@ -11,7 +11,6 @@ from keras import ops
 from keras_finetune.generation.compiled import compiled
 from keras_finetune.models import (
     Attention,
-    GatherPositions,
     PositionEmbedding,
     RecurrentBlock,
     TransformerBlock,
@@ -19,6 +18,7 @@ from keras_finetune.models import (
 )
 from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps, run_steps
 from keras_finetune.models.new_tokens import NewTokens
+from keras_finetune.models.vocabulary import take_positions
 
 # Layers that compute each position from itself alone.
 _POSITION_WISE = (
@@ -181,13 +181,14 @@ class CachedDecoder:
         after = dict(kept)
         for number, step in enumerate(self._target):
             if number == self._head:
+                # As a matrix, which TensorFlow multiplies without transposing the embeddings first.
                 features = _argument(step, "inputs")
-                values[features] = GatherPositions()(values[features], last[:, None])
+                values[features] = take_positions(values[features], last[:, None])
             self._run_step(step, values, after, new)
         logits = values[self._output]
         if self._head == len(self._target):
-            logits = GatherPositions()(logits, last[:, None])
-        return ops.cast(logits[:, 0], "float32"), after
+            logits = take_positions(logits, last[:, None])
+        return ops.cast(logits, "float32"), after
 
     def _run_step(self, step: Step, values: dict[int, Any], kept: Kept, new: NewTokens) -> None:
         layer, (made,) = step.operation, step.outputs[:1]

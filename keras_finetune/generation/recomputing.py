@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_finetune.generation.compiled import compiled
 from keras_finetune.generation.decoder import target_prefix
-from keras_finetune.models import GatherPositions
+from keras_finetune.models.vocabulary import take_positions
 
 
 class RecomputingDecoder:
@@ -21,7 +21,7 @@ class RecomputingDecoder:
     def __init__(self, model: keras.Model) -> None:
         def run(inputs: dict[str, Any], last: Any) -> Any:
             logits = model(inputs, training=False)
-            return keras.ops.cast(GatherPositions()(logits, last[:, None])[:, 0], "float32")
+            return keras.ops.cast(take_positions(logits, last[:, None]), "float32")
 
         self._prefix = target_prefix(model)
         self._model = compiled(model, run, few_shapes=False)

@@ -25,14 +25,27 @@ class GatherPositions(keras.layers.Layer):
         pass
 
     def call(self, inputs: Any, positions: Any) -> Any:
-        batch, length, width = ops.shape(inputs)
-        rows = ops.cast(positions, "int32") + ops.arange(batch)[:, None] * length
-        flat = ops.reshape(inputs, (-1, width))
-        taken = ops.take(flat, ops.reshape(rows, (-1,)), axis=0)
-        return ops.reshape(taken, (-1, ops.shape(positions)[1], width))
+        taken = take_positions(inputs, positions)
+        return ops.reshape(taken, (-1, ops.shape(positions)[1], ops.shape(inputs)[2]))
 
     def compute_output_shape(self, inputs_shape: Any, positions_shape: Any) -> Any:
         return (*positions_shape, inputs_shape[-1])
+
+
+def take_positions(inputs: Any, positions: Any) -> Any:
+    """Take the vectors at given positions of each sequence, all in one list.
+
+    Args:
+        inputs: (batch, length, width).
+        positions: (batch, count) int.
+
+    Returns:
+        (batch * count, width), in the dtype of the inputs.
+    """
+    batch, length, width = ops.shape(inputs)
+    rows = ops.cast(positions, "int32") + ops.arange(batch)[:, None] * length
+    flat = ops.reshape(inputs, (-1, width))
+    return ops.take(flat, ops.reshape(rows, (-1,)), axis=0)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
