@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "Answer": "answer_search",
+        "InstructionTuning": "instruction_tuning",
         "LanguageModeling": "language_modeling",
         "MaskedLanguageModeling": "masked_language_modeling",
         "Prediction": "prediction",

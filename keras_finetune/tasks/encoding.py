@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,3 +95,18 @@ def token_columns(encoded: EncodedBatch, tokenizer: Tokenizer) -> Encoded:
     if encoded.segment_ids is not None:
         columns["segment_ids"] = Ragged(np.insert(encoded.segment_ids, at, 0), offsets)
     return columns
+
+
+def ragged(rows: Sequence[np.ndarray]) -> Ragged:
+    """Turn rows of integers into a column of a store.
+
+    Args:
+        rows: One-dimensional arrays, of any lengths.
+
+    Example:
+        >>> ragged([np.array([1, 2]), np.array([3])]).offsets.tolist()
+        [0, 2, 3]
+    """
+    offsets = np.cumsum([0, *(len(row) for row in rows)])
+    flat = np.concatenate(rows) if rows else np.array([], np.int32)
+    return Ragged(flat.astype(np.int32), offsets)

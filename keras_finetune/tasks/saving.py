@@ -10,6 +10,7 @@ import keras
 from keras_finetune.data import Tokenizer
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.fitting import hand_on
+from keras_finetune.tasks.instruction_tuning import InstructionTuning
 from keras_finetune.tasks.language_modeling import LanguageModeling
 from keras_finetune.tasks.masked_language_modeling import MaskedLanguageModeling
 from keras_finetune.tasks.question_answering import QuestionAnswering
@@ -21,6 +22,7 @@ from keras_finetune.tuning.saving import save_without_optimizer
 TASKS: dict[str, Any] = {
     task.__name__: task
     for task in (
+        InstructionTuning,
         LanguageModeling,
         MaskedLanguageModeling,
         QuestionAnswering,

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_finetune.data import Examples, Ragged, Store, Tokenizer
+from keras_finetune.data import Examples, Store, Tokenizer
 from keras_finetune.data.packing import pack_rows
 from keras_finetune.data.text_checks import check_texts
-from keras_finetune.tasks.encoding import encoded_store
+from keras_finetune.tasks.encoding import encoded_store, ragged
 
 
 def blocks_store(examples: Examples, tokenizer: Tokenizer, column: str, length: int) -> Store:
@@ -99,7 +99,7 @@ def packed_store(
             columns["text_starts"].append(np.repeat(begins + 1, sizes[row]))
             if next_ids:
                 columns["next_ids"].append(np.concatenate([p[1:] for p in parts]))
-        return {name: _ragged(rows) for name, rows in columns.items()}
+        return {name: ragged(rows) for name, rows in columns.items()}
 
     options = {"kind": "packed_texts", "column": column, "length": length, "next_ids": next_ids}
     store = encoded_store(examples, tokenizer, options, encode)
@@ -117,9 +117,3 @@ def _pieces(text: np.ndarray, length: int, next_ids: bool) -> list[np.ndarray]:
     """Cut a text; with `next_ids` a piece ends with the token that the next begins with."""
     pieces = [text[i : i + length + next_ids] for i in range(0, len(text), length)]
     return [piece for piece in pieces if len(piece) > next_ids]
-
-
-def _ragged(rows: list[np.ndarray]) -> Ragged:
-    offsets = np.cumsum([0, *(len(row) for row in rows)])
-    flat = np.concatenate(rows) if rows else np.array([], np.int32)
-    return Ragged(flat.astype(np.int32), offsets)

