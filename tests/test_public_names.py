@@ -8,7 +8,7 @@ import pytest
 
 import keras_finetune
 
-PARTS = ["data", "evaluation", "models", "pretrained", "tasks", "tuning"]
+PARTS = ["data", "evaluation", "generation", "models", "pretrained", "tasks", "tuning"]
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 
 
