@@ -1,32 +1,15 @@
 """Continue prompts, or decode what an encoder read: greedily, by sampling, by beam search."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_finetune.generation.beams import Beams
-from keras_finetune.generation.choosing import (
-    choose,
-    forbid_repeated_ngrams,
-    penalize_repetition,
-)
-from keras_finetune.generation.decoder import (
-    COLUMNS,
-    CachedDecoder,
-    can_keep,
-    rounded,
-    target_prefix,
-)
-from keras_finetune.generation.recomputing import RecomputingDecoder
-from keras_finetune.generation.settings import (
-    Settings,
-    check_lengths,
-    check_model,
-    end_ids_of,
-    most_positions,
-)
+from keras_finetune.generation.choosing import choose
+from keras_finetune.generation.prompts import PromptBatch, decoder_of, first_token, token_ids_of
+from keras_finetune.generation.settings import Settings, check_lengths, check_model, end_ids_of
 from keras_finetune.generation.stopping import Stops, complete_text
 
 
@@ -111,13 +94,13 @@ def generate(
     as_texts = isinstance(prompts[0], str)
     tokenizer = getattr(model, "tokenizer", None)
     ends = end_ids_of(end_id, tokenizer)
-    ids = [_token_ids(prompt, tokenizer, model, ends) for prompt in prompts]
+    ids = [token_ids_of(prompt, tokenizer, model, ends) for prompt in prompts]
     check_lengths(model, ids, settings)
     stops = Stops(stop, tokenizer)
     if stops and num_beams > 1:
         raise ValueError("Beam search does not look for stop texts. Give stop or num_beams.")
-    begin = _first_token(model, start_id)
-    decoder = _decoder(model, use_cache)
+    begin = first_token(model, start_id)
+    decoder = decoder_of(model, use_cache)
     rng = np.random.default_rng(seed)
     # Prompts of similar length in a batch pad little.
     order = np.argsort([-len(x) for x in ids], kind="stable")
@@ -127,7 +110,7 @@ def generate(
         # The last batch is filled up, since compilers work for each size.
         missing = batch_size - len(rows) if first else 0
         together = [ids[row] for row in (*rows, *rows[:1].repeat(missing))]
-        batch = _Batch(model, decoder, together, begin, pad_id, settings, ends)
+        batch = PromptBatch(model, decoder, together, begin, pad_id, settings, ends)
         if num_beams > 1:
             new = _beam_search(batch, settings)
         else:
@@ -204,62 +187,17 @@ def stream(
             "keras_finetune.data.Tokenizer, or use generate with token ids."
         )
     ends = end_ids_of(end_id, tokenizer)
-    ids = _token_ids(prompt, tokenizer, model, ends)
+    ids = token_ids_of(prompt, tokenizer, model, ends)
     check_lengths(model, [ids], settings)
     stops = Stops(stop, tokenizer)
-    batch = _Batch(
-        model, _decoder(model, True), [ids], _first_token(model, start_id), 0, settings, ends
+    batch = PromptBatch(
+        model, decoder_of(model, True), [ids], first_token(model, start_id), 0, settings, ends
     )
     return _pieces(batch, settings, stops, np.random.default_rng(seed))
 
 
-class _Batch:
-    """Prompts in a decoder, and what each row has got so far."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        decoder: Any,
-        ids: Sequence[np.ndarray],
-        begin: int | None,
-        pad_id: int,
-        settings: Settings,
-        ends: tuple[int, ...],
-    ) -> None:
-        self.decoder, self.ends = decoder, ends
-        longest = most_positions(model, source=begin is not None)
-        prompts, mask = _padded(ids, pad_id, longest)
-        source: dict[str, np.ndarray] = {}
-        if begin is not None:
-            source = {"token_ids": prompts, "padding_mask": mask.astype(np.int32)}
-            prompts, mask = np.full((len(ids), 1), begin, np.int32), np.ones((len(ids), 1), bool)
-            ids = [np.array([begin], np.int32)] * len(ids)
-        self.logits = decoder.start(prompts, mask, settings.max_new_tokens, source)
-        self.prompts = list(ids)
-        self.size = len(ids)
-
-    def split(self, copies: int) -> None:
-        """Let each row go on several times."""
-        rows = np.repeat(np.arange(self.size), copies)
-        self.decoder.reorder(rows)
-        self.logits = self.logits[rows]
-        self.prompts = [self.prompts[row] for row in rows]
-
-    def allowed(self, new: Sequence[np.ndarray], settings: Settings) -> np.ndarray:
-        """Logits of the next tokens, changed where tokens must not come again."""
-        logits = self.logits
-        if settings.repetition_penalty == 1.0 and not settings.no_repeat_ngram_size:
-            return logits
-        histories = [np.concatenate(x) for x in zip(self.prompts, new, strict=True)]
-        if settings.repetition_penalty != 1.0:
-            logits = penalize_repetition(logits, histories, settings.repetition_penalty)
-        if settings.no_repeat_ngram_size:
-            logits = forbid_repeated_ngrams(logits, histories, settings.no_repeat_ngram_size)
-        return logits
-
-
 def _one_by_one(
-    batch: _Batch, settings: Settings, stops: Stops, rng: np.random.Generator
+    batch: PromptBatch, settings: Settings, stops: Stops, rng: np.random.Generator
 ) -> list[np.ndarray]:
     """The new tokens of each row, chosen greedily or by chance."""
     new: list[list[int]] = [[] for _ in range(batch.size)]
@@ -270,7 +208,7 @@ def _one_by_one(
 
 
 def _choices(
-    batch: _Batch,
+    batch: PromptBatch,
     settings: Settings,
     stops: Stops,
     rng: np.random.Generator,
@@ -299,7 +237,7 @@ def _choices(
         batch.logits = batch.decoder.next(tokens)
 
 
-def _beam_search(batch: _Batch, settings: Settings) -> list[np.ndarray]:
+def _beam_search(batch: PromptBatch, settings: Settings) -> list[np.ndarray]:
     beams = Beams(batch.size, settings.num_beams, batch.ends, settings.length_penalty)
     batch.split(settings.num_beams)
     rows, tokens = beams.step(batch.allowed(beams.tokens, settings))
@@ -311,7 +249,7 @@ def _beam_search(batch: _Batch, settings: Settings) -> list[np.ndarray]:
 
 
 def _pieces(
-    batch: _Batch, settings: Settings, stops: Stops, rng: np.random.Generator
+    batch: PromptBatch, settings: Settings, stops: Stops, rng: np.random.Generator
 ) -> Iterator[str]:
     new: list[list[int]] = [[]]
     given = ""
@@ -326,73 +264,3 @@ def _pieces(
     rest = stops.cut(np.array(new[0], np.int32), as_text=True)[len(given) :]
     if rest:
         yield rest
-
-
-def _decoder(model: keras.Model, use_cache: bool) -> Any:
-    """A model's decoder, which stays with it, so that nothing is compiled again."""
-    kind: Callable[[keras.Model], Any]
-    kind = CachedDecoder if use_cache and can_keep(model) else RecomputingDecoder
-    # Quantizing a model, for one, changes its variables.
-    key = (kind, tuple(map(id, model.variables)))
-    known = getattr(model, "_keras_finetune_decoders", None)
-    if known is None:
-        known = model._keras_finetune_decoders = _Decoders()
-    if key not in known.made:
-        known.made[key] = kind(model)
-    return known.made[key]
-
-
-class _Decoders:
-    """Holds decoders, so that Keras does not look for layers in them."""
-
-    def __init__(self) -> None:
-        self.made: dict[Any, Any] = {}
-
-
-def _token_ids(
-    prompt: Any, tokenizer: Any, model: keras.Model, ends: tuple[int, ...]
-) -> np.ndarray:
-    if not isinstance(prompt, str):
-        return np.asarray(prompt, np.int32)
-    if tokenizer is None:
-        raise ValueError(
-            "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
-            "keras_finetune.data.Tokenizer, or give token ids."
-        )
-    ids = np.asarray(tokenizer.encode(prompt))
-    # Tokens around whole texts, as BERT has them, are not what language models are trained with.
-    if len(ids) and ids[-1] in ends and not target_prefix(model):
-        ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
-    return np.asarray(ids, np.int32)
-
-
-def _first_token(model: keras.Model, start_id: int | None) -> int | None:
-    """The decoder's first token; None without an encoder."""
-    if not target_prefix(model):
-        return None
-    config = getattr(model, "pretrained_config", None) or {}
-    tokenizer = getattr(model, "tokenizer", None)
-    known = (
-        start_id,
-        config.get("decoder_start_token_id"),
-        getattr(tokenizer, "bos_id", None),
-        getattr(tokenizer, "cls_id", None),
-    )
-    found = next((number for number in known if number is not None), None)
-    if found is None:
-        raise ValueError(
-            "It is not known which token the decoder begins with: the tokenizer has no bos or cls "
-            "token. Give start_id, the token that targets begin with in training."
-        )
-    return int(found)
-
-
-def _padded(
-    ids: Sequence[np.ndarray], pad_id: int, longest: float
-) -> tuple[np.ndarray, np.ndarray]:
-    lengths = np.array([len(row) for row in ids])
-    width = min(rounded(int(lengths.max()), COLUMNS), longest)
-    mask = np.arange(width) < lengths[:, None]
-    padded = np.full(mask.shape, pad_id, np.int32)
-    padded[mask] = np.concatenate(ids)
-    return padded, mask

@@ -44,11 +44,12 @@ class Stops:
         """Return what stands before the first stop text, as a text or as tokens."""
         if not as_text and not self._texts:
             return tokens
+        text = self.text(tokens)
+        kept = text[: min([len(text), *(text.find(x) for x in self._texts if x in text)])]
         if as_text:
-            text = self.text(tokens)
-            return text[: min([len(text), *(text.find(x) for x in self._texts if x in text)])]
+            return kept
         length = len(tokens)
-        while length and self.found(tokens[:length]):
+        while length and len(self.text(tokens[:length])) > len(kept):
             length -= 1
         return tokens[:length]
 

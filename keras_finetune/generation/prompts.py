@@ -1,0 +1,144 @@
+"""Prompts in a decoder: their token ids, padded, and what each row has got so far."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_finetune.generation.choosing import forbid_repeated_ngrams, penalize_repetition
+from keras_finetune.generation.decoder import (
+    COLUMNS,
+    CachedDecoder,
+    can_keep,
+    rounded,
+    target_prefix,
+)
+from keras_finetune.generation.recomputing import RecomputingDecoder
+from keras_finetune.generation.settings import Settings, most_positions
+
+
+class PromptBatch:
+    """Prompts in a decoder, the logits of what comes next, and how rows go on.
+
+    Args:
+        model: A language model.
+        decoder: From `decoder_of`.
+        ids: Token ids of each prompt; of the source if there is an encoder.
+        begin: int, the decoder's first token; None without an encoder.
+        pad_id: int, what rows are filled up with.
+        settings: How tokens are chosen.
+        ends: Tokens that end a text.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        decoder: Any,
+        ids: Sequence[np.ndarray],
+        begin: int | None,
+        pad_id: int,
+        settings: Settings,
+        ends: tuple[int, ...],
+    ) -> None:
+        self.decoder, self.ends = decoder, ends
+        longest = most_positions(model, source=begin is not None)
+        prompts, mask = _padded(ids, pad_id, longest)
+        source: dict[str, np.ndarray] = {}
+        if begin is not None:
+            source = {"token_ids": prompts, "padding_mask": mask.astype(np.int32)}
+            prompts, mask = np.full((len(ids), 1), begin, np.int32), np.ones((len(ids), 1), bool)
+            ids = [np.array([begin], np.int32)] * len(ids)
+        self.logits = decoder.start(prompts, mask, settings.max_new_tokens, source)
+        self.prompts = list(ids)
+        self.size = len(ids)
+
+    def split(self, copies: int) -> None:
+        """Let each row go on several times."""
+        rows = np.repeat(np.arange(self.size), copies)
+        self.decoder.reorder(rows)
+        self.logits = self.logits[rows]
+        self.prompts = [self.prompts[row] for row in rows]
+
+    def allowed(self, new: Sequence[np.ndarray], settings: Settings) -> np.ndarray:
+        """Logits of the next tokens, changed where tokens must not come again."""
+        logits = self.logits
+        if settings.repetition_penalty == 1.0 and not settings.no_repeat_ngram_size:
+            return logits
+        histories = [np.concatenate(x) for x in zip(self.prompts, new, strict=True)]
+        if settings.repetition_penalty != 1.0:
+            logits = penalize_repetition(logits, histories, settings.repetition_penalty)
+        if settings.no_repeat_ngram_size:
+            logits = forbid_repeated_ngrams(logits, histories, settings.no_repeat_ngram_size)
+        return logits
+
+
+def decoder_of(model: keras.Model, use_cache: bool) -> Any:
+    """Return a model's decoder, which stays with it, so that nothing is compiled again."""
+    kind: Callable[[keras.Model], Any]
+    kind = CachedDecoder if use_cache and can_keep(model) else RecomputingDecoder
+    # Quantizing a model, for one, changes its variables.
+    key = (kind, tuple(map(id, model.variables)))
+    known = getattr(model, "_keras_finetune_decoders", None)
+    if known is None:
+        known = model._keras_finetune_decoders = _Decoders()
+    if key not in known.made:
+        known.made[key] = kind(model)
+    return known.made[key]
+
+
+class _Decoders:
+    """Holds decoders, so that Keras does not look for layers in them."""
+
+    def __init__(self) -> None:
+        self.made: dict[Any, Any] = {}
+
+
+def token_ids_of(
+    prompt: Any, tokenizer: Any, model: keras.Model, ends: tuple[int, ...]
+) -> np.ndarray:
+    """Return the token ids of a prompt, which may be a text."""
+    if not isinstance(prompt, str):
+        return np.asarray(prompt, np.int32)
+    if tokenizer is None:
+        raise ValueError(
+            "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
+            "keras_finetune.data.Tokenizer, or give token ids."
+        )
+    ids = np.asarray(tokenizer.encode(prompt))
+    # Tokens around whole texts, as BERT has them, are not what language models are trained with.
+    if len(ids) and ids[-1] in ends and not target_prefix(model):
+        ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
+    return np.asarray(ids, np.int32)
+
+
+def first_token(model: keras.Model, start_id: int | None) -> int | None:
+    """Return the decoder's first token; None without an encoder."""
+    if not target_prefix(model):
+        return None
+    config = getattr(model, "pretrained_config", None) or {}
+    tokenizer = getattr(model, "tokenizer", None)
+    known = (
+        start_id,
+        config.get("decoder_start_token_id"),
+        getattr(tokenizer, "bos_id", None),
+        getattr(tokenizer, "cls_id", None),
+    )
+    found = next((number for number in known if number is not None), None)
+    if found is None:
+        raise ValueError(
+            "It is not known which token the decoder begins with: the tokenizer has no bos or cls "
+            "token. Give start_id, the token that targets begin with in training."
+        )
+    return int(found)
+
+
+def _padded(
+    ids: Sequence[np.ndarray], pad_id: int, longest: float
+) -> tuple[np.ndarray, np.ndarray]:
+    lengths = np.array([len(row) for row in ids])
+    width = min(rounded(int(lengths.max()), COLUMNS), longest)
+    mask = np.arange(width) < lengths[:, None]
+    padded = np.full(mask.shape, pad_id, np.int32)
+    padded[mask] = np.concatenate(ids)
+    return padded, mask
