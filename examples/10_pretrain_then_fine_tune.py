@@ -25,9 +25,9 @@ parser.add_argument("--quick", action="store_true", help="few texts and rows, on
 parser.add_argument("--text", default="python_docs/language_modeling", help="text without labels")
 parser.add_argument("--data", default="python_docs/classification", help="texts and labels")
 parser.add_argument("--masked", action="store_true", help="learn hidden words, from both sides")
-parser.add_argument("--texts", type=int, default=2_000, help="texts to pretrain on")
+parser.add_argument("--texts", type=int, default=1_500, help="texts to pretrain on")
 parser.add_argument("--rows", type=int, default=300, help="labelled rows to fine-tune on")
-parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning")
+parser.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
 arguments = parser.parse_args()
 quick = arguments.quick
 if quick:
