@@ -214,8 +214,13 @@ class InstructionTuning:
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""
-        names = ("max_length", "messages", "chat_template")
-        return {name: getattr(self, name) for name in names}
+        # A tokenizer.json has no place for the tokenizer's own template.
+        own = None if self.tokenizer is None else self.tokenizer.chat_template
+        return {
+            "max_length": self.max_length,
+            "messages": self.messages,
+            "chat_template": self.chat_template or own,
+        }
 
     def _encoder(self) -> ConversationEncoder:
         if self.tokenizer is None:

@@ -1,6 +1,5 @@
 """Language modelling: predict the next token of plain text."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from keras_finetune.models import language_model
 from keras_finetune.tasks.fitting import check_backbone, check_packing, hand_on
 from keras_finetune.tasks.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.tasks.text_blocks import blocks_store, packed_store
+from keras_finetune.tasks.word_perplexity import perplexities
 
 
 class LanguageModeling:
@@ -125,10 +125,22 @@ class LanguageModeling:
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 32
     ) -> dict[str, float]:
-        """Return loss (nats a token), accuracy and perplexity on held-out text."""
-        dataset = self.dataset(examples, batch_size=batch_size, shuffle=False)
+        """Return how well held-out text is predicted.
+
+        Args:
+            model: From `build`.
+            examples: Text, as for `dataset`.
+            batch_size: int, rows computed at a time.
+
+        Returns:
+            `loss` (nats a token), `accuracy`, `perplexity` (a token) and `word_perplexity`, which
+            models with different tokenizers have in common: of what stands between white space,
+            and of each character of Chinese and Japanese.
+        """
+        texts = read_texts(examples, self.text)
+        dataset = self.dataset(texts, batch_size=batch_size, shuffle=False)
         found = model.evaluate(dataset, return_dict=True, verbose=0)
-        return {**found, "perplexity": math.exp(found["loss"])}
+        return {**found, **perplexities(found["loss"], texts, self.tokenizer, self.text)}
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""

@@ -15,6 +15,8 @@ from keras_finetune.tasks.fitting import (
 )
 from keras_finetune.tasks.language_modeling import compile_for_tokens, read_texts
 from keras_finetune.tasks.text_blocks import blocks_store, packed_store
+from keras_finetune.tasks.whole_words import WholeWords
+from keras_finetune.tasks.word_perplexity import perplexities
 
 
 class MaskedLanguageModeling:
@@ -29,6 +31,8 @@ class MaskedLanguageModeling:
         max_length: int, tokens of a row.
         text: Name of the text column.
         mask_rate: float, share of the tokens that are predicted.
+        whole_word: Whether the pieces of a word are chosen together, or none of them; a little
+            less than `mask_rate` is then predicted, since words are passed over that are too long.
         separate_texts: Whether a text sees only itself, also where several share a row; for
             transformers. Otherwise texts are one stream, cut into rows.
         segment_ids: Whether data sets say which of two texts a token is in (the first, always);
@@ -54,6 +58,7 @@ class MaskedLanguageModeling:
         max_length: int = 128,
         text: str = "text",
         mask_rate: float = 0.15,
+        whole_word: bool = False,
         separate_texts: bool = False,
         segment_ids: bool | None = None,
     ) -> None:
@@ -68,6 +73,8 @@ class MaskedLanguageModeling:
         self.max_length = max_length
         self.text = text
         self.mask_rate = mask_rate
+        self.whole_word = whole_word
+        self._words = WholeWords(tokenizer) if whole_word else None
         self.separate_texts = separate_texts
         self.segment_ids = segment_ids
 
@@ -114,7 +121,8 @@ class MaskedLanguageModeling:
         Returns:
             A `tf.data.Dataset` of `({"token_ids", "padding_mask", "mask_positions"}, hidden token
             ids)`: (batch, max_length) twice, then (batch, masked) twice; with `"segment_ids"` for
-            backbones that take them, and weights (batch, masked) with `separate_texts`.
+            backbones that take them, and weights (batch, masked) with `separate_texts` or
+            `whole_word`.
         """
         texts = read_texts(examples, self.text)
         if self.separate_texts:
@@ -128,8 +136,13 @@ class MaskedLanguageModeling:
             starts = batch.get("text_starts", np.ones_like(ids))
             # Padding is chosen last, and counts for nothing.
             drawn = np.where(starts > 0, rng.random(ids.shape), 2.0)
-            chosen = drawn.argsort(axis=1)[:, :masked]
             share = np.ceil(self.mask_rate * (starts > 0).sum(axis=1, keepdims=True))
+            if self._words is not None:
+                most = np.minimum(share[:, 0], masked).astype(int)
+                together = self._words.choose(ids, starts, most, rng)
+                drawn = np.where(together, -1.0, drawn)
+                share = together.sum(axis=1, keepdims=True)
+            chosen = drawn.argsort(axis=1)[:, :masked]
             counted = np.arange(chosen.shape[1]) < share
             order = chosen.argsort(axis=1)
             positions = np.take_along_axis(chosen, order, axis=1).astype(np.int32)
@@ -145,7 +158,7 @@ class MaskedLanguageModeling:
             x = {"token_ids": ids, "padding_mask": starts, "mask_positions": positions}
             if self.segment_ids:
                 x["segment_ids"] = np.zeros_like(ids)
-            if not self.separate_texts:
+            if not self.separate_texts and not self.whole_word:
                 return x, hidden
             return x, hidden, counted.astype(np.float32)
 
@@ -154,10 +167,22 @@ class MaskedLanguageModeling:
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 32
     ) -> dict[str, float]:
-        """Return loss (nats a hidden token) and accuracy on held-out text."""
-        dataset = self.dataset(examples, batch_size=batch_size, shuffle=False)
+        """Return how well hidden tokens of held-out text are predicted.
+
+        Args:
+            model: From `build`.
+            examples: Text, as for `dataset`.
+            batch_size: int, rows computed at a time.
+
+        Returns:
+            `loss` (nats a hidden token), `accuracy`, `perplexity` (a hidden token) and
+            `word_perplexity`. The latter two are no perplexities of the text as a whole, since
+            hidden tokens are predicted from both sides; compare them among masked models.
+        """
+        texts = read_texts(examples, self.text)
+        dataset = self.dataset(texts, batch_size=batch_size, shuffle=False)
         found: dict[str, float] = model.evaluate(dataset, return_dict=True, verbose=0)
-        return found
+        return {**found, **perplexities(found["loss"], texts, self.tokenizer, self.text)}
 
     def get_config(self) -> dict[str, Any]:
         """Return what the task was made with, but for the tokenizer."""
@@ -165,6 +190,7 @@ class MaskedLanguageModeling:
             "max_length": self.max_length,
             "text": self.text,
             "mask_rate": self.mask_rate,
+            "whole_word": self.whole_word,
             "separate_texts": self.separate_texts,
             "segment_ids": self.segment_ids,
         }

@@ -99,6 +99,17 @@ def test_saved_and_loaded(task, tmp_path):
     )
 
 
+def test_the_tokenizers_own_template_is_saved_with_the_task(letters, tmp_path):
+    letters.save(tmp_path / "tokenizer.json")
+    chatting = kft.data.Tokenizer.load(tmp_path / "tokenizer.json")
+    chatting.chat_template = TEMPLATE
+    task = InstructionTuning(chatting, max_length=96)
+    backbone = models.transformer_decoder(letters.vocab_size, 1, 2, 16, max_length=128)
+    kft.tasks.save(task, task.build(backbone), tmp_path / "saved")
+    again, _ = kft.tasks.load(tmp_path / "saved")
+    assert again.prompt("what?") == task.prompt("what?") == "user: what?[SEP] assistant: "
+
+
 @pytest.mark.parametrize(
     ("messages", "message"),
     [

@@ -49,7 +49,41 @@ def test_learns(task, tokenizer, reviews):
     tuner.compile("adam", learning_rate=0.01)
     tuner.fit(task.dataset(reviews), epochs=15, verbose=0)
     assert tuner.history["loss"][-1] < tuner.history["loss"][0] - 1
-    assert set(task.evaluate(tuner.model, reviews)) == {"loss", "accuracy"}
+    found = task.evaluate(tuner.model, reviews)
+    assert set(found) == {"loss", "accuracy", "perplexity", "word_perplexity"}
+    assert 1 < found["perplexity"] < found["word_perplexity"]
+
+
+@pytest.mark.parametrize("separate_texts", [False, True])
+def test_whole_words_come_together(reviews, separate_texts):
+    pieces = Tokenizer.train(reviews["text"], 60, "wordpiece", progress=False)
+    task = MaskedLanguageModeling(
+        pieces, max_length=24, mask_rate=0.3, whole_word=True, separate_texts=separate_texts
+    )
+    counts, continued = [], 0
+    for x, hidden, weights in task.dataset(reviews).as_numpy_iterator():
+        assert x["mask_positions"].shape == hidden.shape == weights.shape
+        assert (np.diff(x["mask_positions"], axis=1) > 0).all()
+        original = x["token_ids"].copy()
+        np.put_along_axis(original, x["mask_positions"], hidden, axis=1)
+        for row, positions in enumerate(x["mask_positions"]):
+            chosen = set(positions[weights[row] > 0].tolist())
+            counts.append(len(chosen))
+            assert (x["token_ids"] != original)[row].sum() <= len(chosen)
+            for column in range(1, original.shape[1]):
+                if pieces.id_to_token(original[row, column]).startswith("##"):
+                    assert (column in chosen) == (column - 1 in chosen)
+                    continued += column in chosen
+    assert continued > 20
+    assert 5 < np.mean(counts) <= 8
+
+
+def test_a_model_trains_on_whole_words(reviews):
+    pieces = Tokenizer.train(reviews["text"], 60, "wordpiece", progress=False)
+    task = MaskedLanguageModeling(pieces, max_length=24, whole_word=True)
+    model = task.build(models.transformer_encoder(pieces.vocab_size, 1, 2, 16, max_length=24))
+    history = FineTuner(model).fit(task.dataset(reviews), epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
 
 
 def test_needs_a_mask_token():

@@ -28,7 +28,8 @@ def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
             ["a", "b"], tokenizer, max_length=9, text=("x", "y"), label="z", multi_label=True
         ),
         tasks.LanguageModeling(tokenizer, max_length=7, text="body"),
-        tasks.MaskedLanguageModeling(tokenizer, max_length=7, mask_rate=0.3),
+        tasks.InstructionTuning(tokenizer, max_length=9, messages="x", chat_template="t"),
+        tasks.MaskedLanguageModeling(tokenizer, max_length=7, mask_rate=0.3, whole_word=True),
         tasks.Summarization(
             tokenizer, max_length=9, max_target_length=5, text="x", summary="y", separator=" = "
         ),
