@@ -5,8 +5,8 @@
    .txt file, a line a text, or any other source that has a column `text`.
 2. `task.build(backbone)` puts a classifier on that very model. The labels are the packages that
    passages document, or those of `--data`, with columns `text` and `label`.
-3. The classifier is fine-tuned, and scored beside one that has the same shape, labels and epochs,
-   but begins with random weights.
+3. The classifier is fine-tuned, first its head and then all of it, and scored beside one of the
+   same shape, with the same labels and as many epochs, that begins with random weights.
 
 EXPECTED
 
@@ -25,9 +25,9 @@ parser.add_argument("--quick", action="store_true", help="few texts and rows, on
 parser.add_argument("--text", default="python_docs/language_modeling", help="text without labels")
 parser.add_argument("--data", default="python_docs/classification", help="texts and labels")
 parser.add_argument("--masked", action="store_true", help="learn hidden words, from both sides")
-parser.add_argument("--texts", type=int, default=1_500, help="texts to pretrain on")
-parser.add_argument("--rows", type=int, default=300, help="labelled rows to fine-tune on")
-parser.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
+parser.add_argument("--texts", type=int, default=2_500, help="texts to pretrain on")
+parser.add_argument("--rows", type=int, default=500, help="labelled rows to fine-tune on")
+parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning, in all")
 arguments = parser.parse_args()
 quick = arguments.quick
 if quick:
@@ -58,8 +58,8 @@ else:
     pretraining = kft.tasks.LanguageModeling(tokenizer, max_length=max_length)
 tuner = kft.FineTuner(pretraining.build(backbone))
 before = pretraining.evaluate(tuner.model, held_out)
-tuner.compile("adamw", learning_rate=2e-3, schedule="cosine", warmup=0.05)
-tuner.fit(pretraining.dataset(unlabelled), epochs=1)
+tuner.compile("adamw", learning_rate=3e-3, schedule="cosine", warmup=0.05)
+tuner.fit(pretraining.dataset(unlabelled, batch_size=16), epochs=1)
 after = pretraining.evaluate(tuner.model, held_out)
 for name in ("perplexity", "word_perplexity"):
     print(f"{name} on held-out text: {before[name]:,.0f} before, {after[name]:,.0f} after")
@@ -69,15 +69,32 @@ train, validation, test = train.head(arguments.rows), validation.head(300), test
 if quick:
     validation, test = validation.head(50), test.head(50)
 task = kft.tasks.TextClassification(train.label_names(), tokenizer, max_length=max_length)
+labelled, validated = task.dataset(train), task.dataset(validation, shuffle=False)
 results = {}
-for number, (name, model) in enumerate(
-    [("pretrained", backbone), ("from scratch", new_backbone())], 2
-):
-    print(f"\n{number}. Fine-tune: {name}")
-    tuner = kft.FineTuner(task.build(model))
-    tuner.compile("adamw", learning_rate=1e-3, schedule="linear", warmup=0.1)
-    data = task.dataset(validation, shuffle=False)
-    tuner.fit(task.dataset(train), validation_data=data, epochs=arguments.epochs)
-    report = task.evaluate(tuner.model, test)
+
+
+def score(name: str, model: keras.Model) -> None:
+    """Note how a classifier does on the test set."""
+    report = task.evaluate(model, test)
     results[name] = {"accuracy": report.accuracy, "macro F1": report.macro_f1}
+
+
+print("\n2. On the pretrained model: first the head alone, then everything")
+tuner = kft.FineTuner(task.build(backbone))
+probe_epochs = max(arguments.epochs // 3, 1)
+stages = kft.linear_probe_then_tune(
+    tuner.model,
+    probe_epochs=probe_epochs,
+    epochs=max(arguments.epochs - probe_epochs, 1),
+    probe_learning_rate=1e-2,
+    learning_rate={"backbone": 5e-4, "head": 1e-3},
+)
+tuner.fit_stages(stages, labelled, validation_data=validated)
+score("pretrained", tuner.model)
+
+print("\n3. The same from random weights")
+tuner = kft.FineTuner(task.build(new_backbone()))
+tuner.compile("adamw", learning_rate=1e-3, schedule="linear", warmup=0.1)
+tuner.fit(labelled, validation_data=validated, epochs=sum(stage.epochs for stage in stages))
+score("from scratch", tuner.model)
 rich.print(kft.evaluation.comparison_table(results, title=f"{len(test):,} test texts"))
