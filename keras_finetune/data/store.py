@@ -8,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -215,13 +216,23 @@ def build_store(
             stream = track(stream, description, total, size=_count_rows)
         for chunk in stream:
             writer.append(chunk)
-    return Store(path, verify=False)
+    return _open_again(path)
 
 
 def cache_dir() -> Path:
     """Return where stores are kept: `$KERAS_FINETUNE_CACHE`, else `~/.cache/keras_finetune`."""
     chosen = os.environ.get("KERAS_FINETUNE_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "keras_finetune"
+
+
+def _open_again(path: Path) -> Store:
+    """Open a store that another process may be replacing with the same one at this moment."""
+    for _ in range(20):
+        try:
+            return Store(path, verify=False)
+        except (ValueError, OSError):
+            time.sleep(0.05)
+    return Store(path, verify=False)
 
 
 def _count_rows(chunk: Mapping[str, "np.ndarray | Ragged"]) -> int:
