@@ -37,7 +37,7 @@ quickstart: install
 # The first run is on TensorFlow and holds every test; the others hold those of the model, tuning
 # and metric code on the other backends.
 test: install
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --durations=15
 	$(MAKE) --no-print-directory test-jax test-torch
 
 test-backends: install
@@ -45,7 +45,7 @@ test-backends: install
 
 # JAX compiles each small model; without optimization that takes two thirds of the time.
 test-%: install
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends --durations=8
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -375,8 +375,9 @@ def main() -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     answer, sys.stdout = sys.stdout, sys.stderr  # What else is printed must not be read as answers.
     import generation_contestants
+    import quality_contestants
 
-    known = globals() | vars(generation_contestants)
+    known = globals() | vars(generation_contestants) | vars(quality_contestants)
     turns = known[sys.argv[1]](json.loads(sys.stdin.readline()))
     said = next(turns)
     while True:

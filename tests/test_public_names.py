@@ -57,3 +57,12 @@ def test_few_arguments_before_the_star():
             if inspect.isfunction(value):
                 parameters = inspect.signature(value).parameters.values()
                 assert sum(p.kind in positional for p in parameters) <= 7, f"{part}.{name}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_no_file_stands_in_the_place_of_a_public_name(part):
+    """As it would if both had one name, and the file was imported first."""
+    module = importlib.import_module(f"keras_finetune.{part}")
+    for path in Path(module.__file__).parent.glob("[a-z]*.py"):
+        importlib.import_module(f"keras_finetune.{part}.{path.stem}")
+    assert not [name for name in module.__all__ if inspect.ismodule(getattr(module, name))]

@@ -84,8 +84,8 @@ class Tokenizer:
                 not give as many.
             kind: ``"bpe"``, byte pairs as GPT-2 has them: every text can be encoded, and decoded
                 to the very same. ``"wordpiece"``, as BERT has it: words, and pieces of rarer
-                words; Chinese characters one by one. ``"char"``: one character a token, for
-                Chinese and for small alphabets.
+                words; Chinese characters one by one. ``"char"``: one character a token, line ends
+                and other white space included, for Chinese and for small alphabets.
             lowercase: Whether to lowercase. Default: not for ``"bpe"``, else yes.
             min_frequency: How often a token must occur.
             special_tokens: Special tokens; they get the first ids. Where ``[CLS]`` and ``[SEP]``

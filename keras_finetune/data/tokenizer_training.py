@@ -64,9 +64,7 @@ def train_tokenizer(
         )
     else:
         tokenizer = tokenizers.Tokenizer(models.WordLevel(unk_token=unk))
-        tokenizer.normalizer = normalizers.BertNormalizer(
-            lowercase=lowercase, handle_chinese_chars=False, strip_accents=False
-        )
+        tokenizer.normalizer = normalizers.Lowercase() if lowercase else None
         every_character = tokenizers.Regex(r"[\s\S]")
         tokenizer.pre_tokenizer = pre_tokenizers.Split(every_character, "isolated")
         tokenizer.decoder = decoders.Fuse()

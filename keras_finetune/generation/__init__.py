@@ -5,7 +5,7 @@ from keras_finetune._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
-        "generate": "generate",
-        "stream": "generate",
+        "generate": "generating",
+        "stream": "generating",
     },
 )

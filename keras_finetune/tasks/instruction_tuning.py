@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
-from keras_finetune.generation.generate import generate
+from keras_finetune.generation.generating import generate
 from keras_finetune.models import language_model
 from keras_finetune.tasks.conversations import ConversationEncoder, as_messages
 from keras_finetune.tasks.encoding import encoded_store

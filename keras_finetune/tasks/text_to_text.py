@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
-from keras_finetune.generation.generate import generate
+from keras_finetune.generation.generating import generate
 from keras_finetune.models import language_model
 from keras_finetune.models.features import backbone_inputs
 from keras_finetune.tasks.encoding import encoded_store

@@ -32,6 +32,16 @@ def test_char_is_a_character_a_token() -> None:
     assert tokenizer.decode(ids) == "北京 天气"
 
 
+def test_char_keeps_line_ends_and_case() -> None:
+    text = "First Citizen:\nSpeak,\tspeak."
+    tokenizer = Tokenizer.train(
+        [text], kind="char", lowercase=False, min_frequency=1, progress=False
+    )
+    ids = tokenizer.encode_batch([text], special_tokens=False)[0]
+    assert len(ids) == len(text)
+    assert tokenizer.decode(ids) == text
+
+
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "char"])
 def test_special_tokens_come_first(kind: str) -> None:
     tokenizer = Tokenizer.train(ENGLISH, vocab_size=300, kind=kind, progress=False)

@@ -45,6 +45,7 @@ def lstm_pair():
 
 
 BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm, "lstm_pair": lstm_pair}
+ELSEWHERE = ("llama", "lstm_pair")
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -88,7 +89,9 @@ def by_hand(model, prompt, count=9, end=3):
 
 
 @pytest.mark.backends
-def test_it_is_what_the_model_says(model):
+def test_it_is_what_the_model_says(model, request):
+    if keras.backend.backend() != "tensorflow" and request.node.callspec.id not in ELSEWHERE:
+        pytest.skip("these kinds of model tell as much on other backends")
     assert can_keep(model)
     assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
 
@@ -96,12 +99,10 @@ def test_it_is_what_the_model_says(model):
 @pytest.mark.parametrize(
     "options",
     [
-        {"num_beams": 3},
         {"num_beams": 2, "length_penalty": 2.0, "no_repeat_ngram_size": 2},
-        {"temperature": 1.0, "top_k": 20, "seed": 5},
-        {"repetition_penalty": 1.5},
+        {"temperature": 1.0, "top_k": 20, "seed": 5, "repetition_penalty": 1.5},
     ],
-    ids=str,
+    ids=["beams", "samples"],
 )
 def test_keeping_changes_nothing(model, options):
     assert run(model, **options) == run(model, use_cache=False, **options)
