@@ -8,7 +8,10 @@
 3. The classifier is fine-tuned, first its head and then all of it, and scored beside one of the
    same shape, with the same labels and as many epochs, that begins with random weights.
 
-EXPECTED
+Expect perplexity to fall from 4,088 to 182, and a word's from 29 million to 47 thousand, and do not
+expect so little pretraining to pay: of 1,000 test texts the classifier on it had 55.4% right, the
+one from random weights 58.5%, in two minutes of processor time; with `--rows 150 --epochs 12` they
+had 43.3% and 56.2%. `examples/quickstart.py` pretrains on 5,000 texts, and there it is ahead.
 
     python examples/10_pretrain_then_fine_tune.py [--quick] [--masked] [--text book.txt]
 """

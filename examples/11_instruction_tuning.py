@@ -10,10 +10,9 @@ Conversations come with `--data`, a .jsonl file whose lines hold `messages`: `[{
 offline corpus: a passage of documentation and a question about it, and the answer.
 
 Expect little of few conversations: 32 of them, once (`--rows 32 --test-rows 8 --epochs 1`), took
-the perplexity of eight right answers from 2.1 to 1.8, and the F1 of SmolLM2's own, greedily
-written, from 30 to 27, which of eight answers says nothing; a minute and a half of processor
-time. The full setting was not measured. The small model of `--quick` learns no more than to say
-nothing.
+the perplexity of eight right answers from 2.1 to 1.8, and the F1 of what SmolLM2 wrote itself from
+30 to 27, too few answers to tell; in a minute and a half of processor time. The full setting was
+not measured. The small model of `--quick` learns no more than to say nothing.
 
     python examples/11_instruction_tuning.py [--quick] [--model PATH] [--data chats.jsonl]
 """

@@ -45,7 +45,7 @@ def lstm_pair():
 
 
 BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm, "lstm_pair": lstm_pair}
-ELSEWHERE = ("llama", "lstm_pair")
+ELSEWHERE = ("llama", "bart")
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
