@@ -38,6 +38,7 @@ def make_dataset(
     seed: int = 0,
     pad_values: Mapping[str, float] | None = None,
     num_buckets: int | None = None,
+    max_length: int | Mapping[str, int] | None = None,
 ) -> Any:
     """Make a `tf.data.Dataset` of a store's rows in batches of similar length.
 
@@ -72,6 +73,8 @@ def make_dataset(
         seed: int >= 0.
         pad_values: What ragged columns are padded with, 0 if not named.
         num_buckets: int, different widths at most. Default: from 6 to 16, more for more batches.
+        max_length: int, which no width exceeds, as widths are multiples of 8 else: positions that
+            a model knows. Of several ragged columns for each by name.
 
     Returns:
         A `tf.data.Dataset` that knows its number of batches.
@@ -95,7 +98,8 @@ def make_dataset(
         if num_buckets is None:
             tokens = tokens_per_batch or batch_size * lengths.mean() if len(lengths) else 1.0
             num_buckets = choose_num_buckets(lengths.sum() / max(tokens, 1.0))
-        widths = bucket_widths(lengths, num_buckets) if len(lengths) else None
+        most = max_length if isinstance(max_length, int) else None
+        widths = bucket_widths(lengths, num_buckets, max_length=most) if len(lengths) else None
     elif len(lengths):
         widths = lengths[:1]
 
@@ -112,13 +116,17 @@ def make_dataset(
 
     own: dict[str, np.ndarray] = {}
     if len(names) > 1 and len(lengths):
-        own = {name: bucket_widths(store.lengths(name), num_buckets or 1) for name in names}
+        longest = max_length if isinstance(max_length, Mapping) else {}
+        own = {
+            name: bucket_widths(store.lengths(name), num_buckets or 1, max_length=longest.get(name))
+            for name in names
+        }
 
     def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
         padded = {names[0]: width}
         for name, candidates in own.items():
-            longest = store.lengths(name)[rows].max()
-            padded[name] = int(candidates[np.searchsorted(candidates, longest)])
+            needed = store.lengths(name)[rows].max()
+            padded[name] = int(candidates[np.searchsorted(candidates, needed)])
         return features(_columns(store, rows, padded, pad_values or {}), rng)
 
     signature = None

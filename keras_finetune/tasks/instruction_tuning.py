@@ -164,6 +164,7 @@ class InstructionTuning:
             shuffle=shuffle,
             seed=seed,
             tokens_per_batch=tokens_per_batch,
+            max_length=self.max_length,
         )
 
     def predict(

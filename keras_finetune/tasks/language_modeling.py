@@ -120,7 +120,7 @@ class LanguageModeling:
             x = {"token_ids": batch["token_ids"], "padding_mask": starts}
             return x, batch["next_ids"], (starts > 0).astype(np.float32)
 
-        return make_dataset(store, features, **options)
+        return make_dataset(store, features, max_length=self.max_length, **options)
 
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 32

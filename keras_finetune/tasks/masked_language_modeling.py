@@ -162,7 +162,14 @@ class MaskedLanguageModeling:
                 return x, hidden
             return x, hidden, counted.astype(np.float32)
 
-        return make_dataset(store, features, batch_size=batch_size, shuffle=shuffle, seed=seed)
+        return make_dataset(
+            store,
+            features,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            max_length=self.max_length,
+        )
 
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 32

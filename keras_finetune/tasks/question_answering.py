@@ -237,6 +237,7 @@ class QuestionAnswering:
             store,
             features,
             pad_values={"token_ids": reader.pad_id},
+            max_length=self.max_length,
             batch_size=batch_size,
             shuffle=shuffle,
             seed=seed,

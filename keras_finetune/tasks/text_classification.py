@@ -271,7 +271,9 @@ class TextClassification:
             return (x, batch["label"]) if "label" in batch else (x,)
 
         pad_values = {"token_ids": self._tokenizer().pad_id or 0}
-        dataset = make_dataset(store, features, pad_values=pad_values, **plan_args)
+        dataset = make_dataset(
+            store, features, pad_values=pad_values, max_length=self.max_length, **plan_args
+        )
         if "label" in store.columns and not self.multi_label:
             dataset.label_counts = np.bincount(store.column("label"), minlength=len(self.labels))
         return dataset

@@ -112,7 +112,11 @@ class TextToText:
         if self.decoder_only:
             names = ("token_ids", "next_ids")
             return make_dataset(
-                store, _prompt_features, pad_values=dict.fromkeys(names, pad_id), **plan_args
+                store,
+                _prompt_features,
+                pad_values=dict.fromkeys(names, pad_id),
+                max_length=self.max_length + self.max_target_length,
+                **plan_args,
             )
         start_id = self.encoder().start_id
 
@@ -129,7 +133,12 @@ class TextToText:
 
         names = ("token_ids", "target_ids")
         return make_dataset(
-            store, features, ragged=names, pad_values=dict.fromkeys(names, pad_id), **plan_args
+            store,
+            features,
+            ragged=names,
+            pad_values=dict.fromkeys(names, pad_id),
+            max_length=dict(zip(names, (self.max_length, self.max_target_length), strict=True)),
+            **plan_args,
         )
 
     def predict(self, model: keras.Model, texts: Any, **generation: Any) -> list[str]:

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+import keras_finetune as kft
 from keras_finetune import models
 from keras_finetune.tasks.fitting import check_backbone
 
@@ -25,3 +27,31 @@ def test_longer_than_the_positions(tokenizer):
     check_backbone(backbone, tokenizer, 16)
     with pytest.raises(ValueError, match="only 16 positions"):
         check_backbone(backbone, tokenizer, 17)
+
+
+@pytest.mark.parametrize("kind", ["classification", "masked", "causal", "pairs"])
+def test_a_length_that_is_no_multiple_of_eight(kind):
+    """Batches are no wider than the positions that there are."""
+    texts = ["a b c d e f g h i j k l m n o p"] * 16
+    tokenizer = kft.data.Tokenizer.train(
+        texts, kind="char", vocab_size=100, min_frequency=1, progress=False
+    )
+    size = {"num_layers": 1, "num_heads": 2, "hidden_dim": 16, "max_length": 13}
+    rows, build = {"text": texts, "label": ["x", "y"] * 8, "to": texts}, kft.models
+    if kind == "classification":
+        task = kft.tasks.TextClassification(["x", "y"], tokenizer, max_length=13)
+        model = task.build(build.transformer_encoder(tokenizer.vocab_size, **size))
+    elif kind == "masked":
+        task = kft.tasks.MaskedLanguageModeling(tokenizer, max_length=13, separate_texts=True)
+        model = task.build(build.transformer_encoder(tokenizer.vocab_size, **size))
+    elif kind == "causal":
+        task = kft.tasks.LanguageModeling(tokenizer, max_length=13, separate_texts=True)
+        model = task.build(build.transformer_decoder(tokenizer.vocab_size, **size))
+    else:
+        task = kft.tasks.Translation(
+            tokenizer, source="text", target="to", max_length=13, max_target_length=13
+        )
+        model = task.build(build.encoder_decoder(tokenizer.vocab_size, **size))
+    found = model.evaluate(task.dataset(rows), return_dict=True, verbose=0)
+    assert np.isfinite(found["loss"])
+    assert max(x["token_ids"].shape[1] for x, *_ in task.dataset(rows)) == 13
