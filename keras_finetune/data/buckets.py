@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_FEWEST_BUCKETS, _MOST_BUCKETS = 6, 16
+_FEWEST_BUCKETS, _MOST_BUCKETS = 6, 24
 
 # The programme takes memory and time that grow with their square.
 _MOST_CANDIDATES = 1_024
@@ -12,23 +12,25 @@ def choose_num_buckets(num_batches: float) -> int:
     """Choose more widths where an epoch has more batches to repay them.
 
     A width costs compilation, once. The padding left is about inverse to the number of widths, so
-    that the number at which another does not pay grows with the root of the batches.
+    that the number at which another does not pay grows with the root of the batches. The factor is
+    that of a small transformer on a CPU, where a width takes as long as one or two batches, over
+    some epochs.
 
     Args:
         num_batches: Batches of an epoch.
 
     Returns:
-        int, from 6 to 16.
+        int, from 6 to 24.
 
     Example:
         >>> [choose_num_buckets(n) for n in (10, 100, 10_000)]
-        [6, 10, 16]
+        [6, 15, 24]
     """
-    return min(max(round(num_batches**0.5), _FEWEST_BUCKETS), _MOST_BUCKETS)
+    return min(max(round(1.5 * num_batches**0.5), _FEWEST_BUCKETS), _MOST_BUCKETS)
 
 
 def bucket_widths(
-    lengths: np.ndarray, num_buckets: int = 6, *, multiple: int = 8, max_length: int | None = None
+    lengths: np.ndarray, num_buckets: int = 6, *, multiple: int = 4, max_length: int | None = None
 ) -> np.ndarray:
     """Choose the widths that leave the least padding.
 

@@ -9,71 +9,79 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_choice
-from keras_finetune.models.fused import fused
+from keras_finetune.models.fused import fused, with_bias
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
-def gelu(x: Any) -> Any:
+def gelu(x: Any, bias: Any = None) -> Any:
     """Compute GELU exactly, with erf: [paper](https://arxiv.org/abs/1606.08415)."""
-    return _gelu()(x)
-
-
-@functools.cache
-def _gelu() -> Callable[[Any], Any]:
-    # The plain expression in bfloat16 takes as long as the matrix products beside it.
-    def compute(x: Any) -> Any:
-        y = ops.cast(x, "float32")
-        return ops.cast(0.5 * y * (1.0 + ops.erf(y * 0.5**0.5)), x.dtype)
-
-    return fused(compute)
+    return _activated(_gelu, x, bias)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
-def gelu_approximate(x: Any) -> Any:
+def gelu_approximate(x: Any, bias: Any = None) -> Any:
     """Compute GELU by its approximation with tanh: [paper](https://arxiv.org/abs/1606.08415)."""
-    return _gelu_approximate()(x)
-
-
-@functools.cache
-def _gelu_approximate() -> Callable[[Any], Any]:
-    def compute(x: Any) -> Any:
-        y = ops.cast(x, "float32")
-        inner = (2.0 / math.pi) ** 0.5 * (y + 0.044715 * y * y * y)
-        return ops.cast(0.5 * y * (1.0 + ops.tanh(inner)), x.dtype)
-
-    return fused(compute)
+    return _activated(_gelu_approximate, x, bias)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
-def silu(x: Any) -> Any:
+def silu(x: Any, bias: Any = None) -> Any:
     """Compute x * sigmoid(x): [paper](https://arxiv.org/abs/1702.03118)."""
-    return _silu()(x)
+    return _activated(_silu, x, bias)
+
+
+def relu(x: Any, bias: Any = None) -> Any:
+    """Compute max(x, 0)."""
+    return _activated(ops.relu, x, bias)
+
+
+def tanh(x: Any, bias: Any = None) -> Any:
+    """Compute the hyperbolic tangent."""
+    return _activated(ops.tanh, x, bias)
+
+
+def _gelu(y: Any) -> Any:
+    return 0.5 * y * (1.0 + ops.erf(y * 0.5**0.5))
+
+
+def _gelu_approximate(y: Any) -> Any:
+    inner = (2.0 / math.pi) ** 0.5 * (y + 0.044715 * y * y * y)
+    return 0.5 * y * (1.0 + ops.tanh(inner))
+
+
+def _silu(y: Any) -> Any:
+    return y * ops.sigmoid(y)
+
+
+def _activated(formula: Callable[[Any], Any], x: Any, bias: Any) -> Any:
+    return _kernel(formula, len(x.shape))(x, *(() if bias is None else (bias,)))
 
 
 @functools.cache
-def _silu() -> Callable[[Any], Any]:
-    def compute(x: Any) -> Any:
-        y = ops.cast(x, "float32")
-        return ops.cast(y * ops.sigmoid(y), x.dtype)
+def _kernel(formula: Callable[[Any], Any], rank: int) -> Callable[..., Any]:
+    # The plain expression in bfloat16 takes as long as the matrix products beside it.
+    # The rank: one kernel for several would know none.
+    def compute(x: Any, *bias: Any) -> Any:
+        return ops.cast(formula(with_bias(ops.cast(x, "float32"), *bias)), x.dtype)
 
     return fused(compute)
 
 
 # A gated activation multiplies a second projection of the input by the activated first one.
-_PLAIN: dict[str, Callable[[Any], Any]] = {
+_PLAIN: dict[str, Callable[..., Any]] = {
     "gelu": gelu,
     "gelu_approximate": gelu_approximate,
-    "relu": keras.activations.relu,
+    "relu": relu,
     "silu": silu,
-    "tanh": keras.activations.tanh,
+    "tanh": tanh,
 }
-_GATED: dict[str, Callable[[Any], Any]] = {
+_GATED: dict[str, Callable[..., Any]] = {
     "geglu": gelu,
     "swiglu": silu,
 }
 
 
-def activation_function(name: str) -> tuple[Callable[[Any], Any], bool]:
+def activation_function(name: str) -> tuple[Callable[..., Any], bool]:
     """Return an activation by name.
 
     Args:
@@ -81,7 +89,7 @@ def activation_function(name: str) -> tuple[Callable[[Any], Any], bool]:
             `"silu"`, `"tanh"`, or gated: `"swiglu"` (Llama), `"geglu"`.
 
     Returns:
-        The function, and whether it is gated.
+        The function, of a tensor and optionally of a bias to add first, and whether it is gated.
 
     Raises:
         ValueError: The name is not known.

@@ -6,6 +6,7 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
+from keras_finetune.models.fused import product_and_bias
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -49,9 +50,10 @@ class FeedForward(keras.layers.Layer):
         self.down = self._dense("down", width, (*input_shape[:-1], self.intermediate_dim))
 
     def call(self, inputs: Any) -> Any:
-        if self._gated:
-            return self.down(self._function(self.gate(inputs)) * self.up(inputs))
-        return self.down(self._function(self.up(inputs)))
+        # The activation's kernel adds the bias as well.
+        widened, bias = product_and_bias(self.gate if self._gated else self.up, inputs)
+        activated = self._function(widened, bias)
+        return self.down(activated * self.up(inputs) if self._gated else activated)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

@@ -81,6 +81,39 @@ def is_fusing() -> bool:
     return True
 
 
+def product_and_bias(dense: Any, x: Any) -> tuple[Any, Any]:
+    """Multiply by a dense layer's kernel, and leave its bias to the kernel that comes next.
+
+    Args:
+        dense: A built layer.
+        x: (batch, length, width).
+
+    Returns:
+        (batch, length, units), and the bias that is still to be added; None if it is in it: where
+        nothing is gained, or the layer is more than a product.
+    """
+    is_product = (
+        type(dense) is keras.layers.Dense
+        and dense.activation is keras.activations.linear
+        and dense.quantization_mode is None
+    )
+    if not (is_fusing() and is_product and dense.use_bias):
+        return dense(x), None
+    # Flat: TensorFlow would multiply row by row of the batch.
+    product = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), dense.kernel)
+    return ops.reshape(product, (*ops.shape(x)[:-1], dense.units)), dense.bias
+
+
+def with_bias(x: Any, bias: Any = None) -> Any:
+    """Add a bias, if there is one; for use in kernels.
+
+    Args:
+        x: (batch, ..., width) float32.
+        bias: (width,) or None.
+    """
+    return x if bias is None else x + _for_each_row(ops.cast(bias, "float32"), x)
+
+
 def add_and_norm(
     residual: Any, x: Any, dropout: keras.layers.Dropout, norm: Any, training: bool | None
 ) -> Any:
@@ -199,7 +232,8 @@ def _softmax(
             positions = ops.arange(ops.shape(x)[-1])
             x = ops.where(positions[:, None] >= positions[None, :], x, FORBIDDEN)
         # Not ops.softmax, which warns of a softmax over one value; one token rightly has one.
-        x = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
+        # The maximum only keeps exp in range: the result does not depend on it.
+        x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=-1, keepdims=True)))
         x = x / _sum_of_rows(x)
         return ops.cast(_dropped(x, rate, rest[-1]) if rate else x, scores.dtype)
 
