@@ -116,6 +116,19 @@ RECIPES = {
         batch_size=50,
         epochs=3,
     ),
+    "ngram_encoder": Recipe(
+        {
+            "hidden_dim": 64,
+            "ngram_sizes": (2, 3),
+            "num_buckets": 131_072,
+            "token_dropout": 0.5,
+        },
+        {"pooling": "mean", "dropout": 0.0},
+        {"learning_rate": 5e-3, "schedule": "linear"},
+        vocab_size=8_000,
+        batch_size=64,
+        epochs=5,
+    ),
     "transformer_encoder": Recipe(
         {
             "num_layers": 2,
@@ -142,6 +155,8 @@ RECIPES = {
 }
 # Short texts need another pass.
 MINILM_EPOCHS = {"sst2": 3}
+# In titles of twenty characters, trigrams recur too seldom to be of use.
+NGRAM_SIZES: dict[str, tuple[int, ...]] = {"thucnews_titles": (2,)}
 PRETRAINING = {"learning_rate": 2e-3, "schedule": "cosine", "warmup": 0.1}
 PRETRAINING_LENGTH, PRETRAINING_EPOCHS, MASK_RATE = 64, 10, 0.3
 PROBE_RATE, PROBE_EPOCHS = 5e-3, 3
@@ -273,6 +288,9 @@ def main() -> None:
     pretrained = chosen.model == "minilm"
     if pretrained and chosen.dataset in MINILM_EPOCHS:
         recipe = replace(recipe, epochs=MINILM_EPOCHS[chosen.dataset])
+    if chosen.model == "ngram_encoder" and chosen.dataset in NGRAM_SIZES:
+        ngram_sizes = {"ngram_sizes": NGRAM_SIZES[chosen.dataset]}
+        recipe = replace(recipe, backbone=recipe.backbone | ngram_sizes)
     recipe = replace(recipe, epochs=chosen.epochs or recipe.epochs)
     folder = chosen.data or os.environ.get("KERAS_FINETUNE_DATA")
     if not folder or not (Path(folder) / dataset.folder).is_dir():

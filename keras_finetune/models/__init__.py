@@ -13,6 +13,8 @@ from keras_finetune.models.language_model import language_model
 from keras_finetune.models.lstm_encoder import lstm_encoder
 from keras_finetune.models.lstm_encoder_decoder import lstm_encoder_decoder
 from keras_finetune.models.masked_language_model import masked_language_model
+from keras_finetune.models.ngram_embedding import NgramEmbedding
+from keras_finetune.models.ngram_encoder import ngram_encoder
 from keras_finetune.models.pooling import MaskedPooling
 from keras_finetune.models.position_embedding import PositionEmbedding
 from keras_finetune.models.question_answerer import ForbidPadding, question_answerer
@@ -30,6 +32,7 @@ __all__ = [
     "ForbidPadding",
     "GatherPositions",
     "MaskedPooling",
+    "NgramEmbedding",
     "PositionEmbedding",
     "RecurrentBlock",
     "TransformerBlock",
@@ -40,6 +43,7 @@ __all__ = [
     "lstm_encoder",
     "lstm_encoder_decoder",
     "masked_language_model",
+    "ngram_encoder",
     "question_answerer",
     "text_classifier",
     "transformer_decoder",

@@ -15,6 +15,9 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
         VOCAB, 16, 2, bidirectional=True, **more
     ),
     "cnn": lambda **more: models.cnn_encoder(VOCAB, 16, 2, kernel_sizes=(2, 3, 5), **more),
+    "ngram": lambda **more: models.ngram_encoder(
+        VOCAB, 16, ngram_sizes=(2, 3), num_buckets=100, **more
+    ),
     "encoder": lambda **more: models.transformer_encoder(
         VOCAB, 2, 4, 16, max_length=40, num_segments=2, **more
     ),

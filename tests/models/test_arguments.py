@@ -13,6 +13,7 @@ pytestmark = pytest.mark.backends
         (lambda: models.lstm_encoder(10, 7, bidirectional=True), "hidden_dim=7"),
         (lambda: models.cnn_encoder(10.0), r"Received: vocab_size=10\.0"),
         (lambda: models.cnn_encoder(10, embedding_dim=-1), "Received: embedding_dim=-1"),
+        (lambda: models.ngram_encoder(10, hidden_dim=0), "Received: hidden_dim=0"),
         (
             lambda: models.transformer_encoder(10, num_heads=3, hidden_dim=16),
             "hidden_dim must be divisible by num_heads.*hidden_dim=16, num_heads=3",

@@ -13,8 +13,15 @@ from keras_finetune import models
 pytestmark = pytest.mark.backends
 
 
+LOWEST = ("block_0", "ngram_embedding")  # A bag of n-grams has no block, only an embedding more.
+
+
 def head_of(model: keras.Model) -> keras.Model:
     return models.text_classifier(model, 3, pooling="mean", hidden_dim=8)
+
+
+def lowest_block(model: keras.Model) -> keras.layers.Layer:
+    return next(layer for layer in model.layers if layer.name.endswith(LOWEST))
 
 
 def test_padding_never_changes_the_logits(build, rows, outputs, random_weights):
@@ -91,7 +98,7 @@ def test_logits_are_float32_under_mixed_precision(build, rows, policy):
         model = head_of(build())
     finally:
         keras.config.set_dtype_policy(previous)
-    block = next(layer for layer in model.layers if layer.name.endswith("block_0"))
+    block = lowest_block(model)
     assert block.compute_dtype == policy.removeprefix("mixed_")
     logits = model(rows(model))
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
@@ -110,7 +117,7 @@ def test_every_weight_trains_and_none_of_a_frozen_layer_does(build, rows):
     model = head_of(build(dropout=0.0))
     inputs = rows(model)
     labels = np.array([0, 1, 2])
-    frozen = next(layer for layer in model.layers if layer.name.endswith("block_0"))
+    frozen = lowest_block(model)
     frozen.trainable = False
     assert frozen.trainable_weights == []
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -130,7 +137,7 @@ def test_names_tell_the_roles(build):
     model = head_of(build())
     names = [layer.name for layer in model.layers]
     assert "token_embedding" in names
-    assert any(name.endswith("block_0") for name in names)
+    assert any(name.endswith(LOWEST) for name in names)
     assert [name for name in names if name.startswith("head_")] == [
         "head_pooling",
         "head_hidden",
@@ -184,7 +191,7 @@ def test_saving_round_trips_in_a_fresh_process(builders, rows, outputs, random_w
     assert done.stdout.endswith("equal\n"), done.stderr[-3000:]
 
 
-@pytest.mark.parametrize("name", ["lstm_encoder", "cnn_encoder"])
+@pytest.mark.parametrize("name", ["lstm_encoder", "cnn_encoder", "ngram_encoder"])
 def test_token_dropout_hides_whole_tokens_in_training_only(name):
     model = getattr(models, name)(50, hidden_dim=8, dropout=0.0, token_dropout=0.5)
     ids = np.arange(48).reshape(4, 12)
