@@ -52,7 +52,7 @@ def bucket_widths(
 
     Example:
         >>> bucket_widths(np.array([3, 4, 5, 30, 31, 100]), num_buckets=3).tolist()
-        [8, 32, 104]
+        [8, 32, 100]
     """
     lengths = np.asarray(lengths)
     if lengths.size == 0:

@@ -54,13 +54,14 @@ def _silu(y: Any) -> Any:
 
 
 def _activated(formula: Callable[[Any], Any], x: Any, bias: Any) -> Any:
-    return _kernel(formula, len(x.shape))(x, *(() if bias is None else (bias,)))
+    biases = () if bias is None else (bias,)
+    return _kernel(formula, len(x.shape), len(biases))(x, *biases)
 
 
 @functools.cache
-def _kernel(formula: Callable[[Any], Any], rank: int) -> Callable[..., Any]:
+def _kernel(formula: Callable[[Any], Any], rank: int, biases: int) -> Callable[..., Any]:
     # The plain expression in bfloat16 takes as long as the matrix products beside it.
-    # The rank: one kernel for several would know none.
+    # One kernel for arguments of several ranks or numbers would know neither.
     def compute(x: Any, *bias: Any) -> Any:
         return ops.cast(formula(with_bias(ops.cast(x, "float32"), *bias)), x.dtype)
 
