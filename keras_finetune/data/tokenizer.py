@@ -14,6 +14,10 @@ from keras_finetune.data.pair_template import PairTemplate, read_pair_template
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.data.tokenizer_files import read_tokenizer, special_tokens
 from keras_finetune.data.tokenizer_training import train_tokenizer
+from keras_finetune.data.word_encoder import WordEncoder, has_words
+
+# Fewer are encoded as they are.
+_TEXTS_WITH_WORDS_IN_COMMON = 256
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -186,6 +190,10 @@ class Tokenizer:
             check_texts(pairs, first_row, "second text")
             inputs = list(zip(texts, pairs, strict=True))
         encoder = self._encoder(max_length, pairs is not None, special_tokens)
+        if pairs is None and not char_spans and len(texts) >= _TEXTS_WITH_WORDS_IN_COMMON:
+            encoded = self._by_words(texts, max_length, special_tokens)
+            if encoded is not None:
+                return encoded
         paired = pairs is not None
         return encode_all(encoder, inputs, paired, special_tokens, first_row, char_spans)
 
@@ -218,6 +226,20 @@ class Tokenizer:
         """What identifies the tokenizer: tokenizers that encode differently differ in it."""
         parts = [self._tokenizer.to_str(), sorted(self.special_tokens.items())]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _by_words(
+        self, texts: list[str], max_length: int | None, special_tokens: bool
+    ) -> EncodedBatch | None:
+        words = self._word_encoder
+        return None if words is None else words.encode(texts, max_length, special_tokens)
+
+    @functools.cached_property
+    def _word_encoder(self) -> WordEncoder | None:
+        return WordEncoder(self._tokenizer) if has_words(self._tokenizer) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Words and their lock stay in their process.
+        return {name: x for name, x in self.__dict__.items() if name != "_word_encoder"}
 
     def _id_of(self, role: str) -> int | None:
         token = self.special_tokens.get(role)
