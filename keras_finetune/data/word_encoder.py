@@ -41,6 +41,9 @@ class WordEncoder:
         self._before, self._after = _special_ids(tokenizer)
         self._lock = threading.Lock()
         self._pays = True
+        self._numbers: defaultdict[str, int]
+        self._ids: np.ndarray
+        self._starts: np.ndarray
         self._forget()
 
     def encode(
@@ -99,11 +102,9 @@ class WordEncoder:
         self._starts = np.concatenate([self._starts, self._starts[-1] + found.offsets[1:]])
 
     def _forget(self) -> None:
-        numbers: defaultdict[str, int] = defaultdict()
-        numbers.default_factory = numbers.__len__
-        self._numbers = numbers
-        self._ids: np.ndarray = np.zeros(0, np.int32)
-        self._starts: np.ndarray = np.zeros(1, np.int64)
+        self._numbers = defaultdict()
+        self._numbers.default_factory = self._numbers.__len__
+        self._ids, self._starts = np.zeros(0, np.int32), np.zeros(1, np.int64)
 
 
 def has_words(tokenizer: tokenizers.Tokenizer) -> bool:
