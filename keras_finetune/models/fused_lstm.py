@@ -4,6 +4,10 @@ Keras runs an LSTM there as a loop of some ten operations a step, with two matri
 and six back. Here the inputs' product is done for all steps at once, as are those of the gradients;
 what remains of a step, one product and the gates, is a loop that XLA compiles, and its gradient
 another. Rows are independent of each other, so that parts of a batch run beside each other.
+
+XLA turns an expression into vector instructions only if it reads each slice of a step once. So the
+first loop keeps the derivatives of the gates, and the second only multiplies by them. Neither says
+`maximum_iterations`, with which XLA does not see how often a loop runs.
 """
 
 import functools
@@ -82,8 +86,7 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
         flat = [_flat(x) for x in steps]
         projected = [tf.cast(tf.matmul(x, kernel), "float32") for x in flat]
         found = [
-            forward(_like(x, of), recurrent, bias)
-            for x, of in zip(projected, steps, strict=True)
+            forward(_like(x, of), recurrent, bias) for x, of in zip(projected, steps, strict=True)
         ]
         outputs = tf.concat([tf.transpose(x[0], (1, 0, 2)) for x in found], axis=0)
 
@@ -93,21 +96,17 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
                 for rows, (_, *kept) in zip(_split(upstream, len(steps)), found, strict=True)
             ]
             narrow = [tf.cast(x, kernel.dtype) for x in slopes]
-            products = [tf.matmul(x, kernel, transpose_b=True) for x in narrow]
-            # First what the layers below wait for, so that they run beside the other products.
-            with tf.control_dependencies(products):
-                before = [_flat(tf.pad(x[:-1], [(1, 0), (0, 0), (0, 0)])) for x, *_ in found]
-                to_kernel = _sum_of_products(flat, narrow)
-                to_recurrent = _sum_of_products(before, slopes)
-                to_bias = _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0]
-            to_inputs = tf.concat(
-                [
-                    tf.transpose(_like(x, of), (1, 0, 2))
-                    for x, of in zip(products, steps, strict=True)
-                ],
-                axis=0,
+            to_steps = [tf.matmul(x, kernel, transpose_b=True) for x in narrow]
+            to_inputs = [
+                tf.transpose(_like(x, of), (1, 0, 2)) for x, of in zip(to_steps, steps, strict=True)
+            ]
+            before = [_flat(tf.pad(x[:-1], [(1, 0), (0, 0), (0, 0)])) for x, *_ in found]
+            return (
+                tf.concat(to_inputs, axis=0),
+                _sum_of_products(flat, narrow),
+                _sum_of_products(before, slopes),
+                _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0],
             )
-            return to_inputs, to_kernel, to_recurrent, to_bias
 
         return outputs, gradient
 
@@ -156,7 +155,7 @@ def _loops(units: int) -> tuple[Any, Any]:
             before, cell = cell, keep * cell + enter * new
             active = tf.tanh(cell)
             output = leave * active
-            slopes = (
+            derivatives = (
                 new * enter * (1.0 - enter),
                 before * keep * (1.0 - keep),
                 enter * (1.0 - new * new),
@@ -164,11 +163,11 @@ def _loops(units: int) -> tuple[Any, Any]:
                 leave * (1.0 - active * active),
                 keep,
             )
-            written = [a.write(t, x) for a, x in zip(kept, (output, *slopes), strict=True)]
+            written = [a.write(t, x) for a, x in zip(kept, (output, *derivatives), strict=True)]
             return t + 1, output, cell, *written
 
         start = (0, zeros, zeros, *arrays(length, *[units] * 7))
-        end = tf.while_loop(lambda t, *_: t < length, step, start, maximum_iterations=length)
+        end = tf.while_loop(lambda t, *_: t < length, step, start)
         return [x.stack() for x in end[3:]]
 
     @tf.function(jit_compile=True, reduce_retracing=True)
@@ -181,11 +180,13 @@ def _loops(units: int) -> tuple[Any, Any]:
             enter, keep, new, leave, active, carry = (x[t] for x in kept)
             to_output += upstream[t]
             to_cell += to_output * active
-            slopes = tf.concat([to_cell * enter, to_cell * keep, to_cell * new, to_output * leave], axis=-1)
+            slopes = tf.concat(
+                [to_cell * enter, to_cell * keep, to_cell * new, to_output * leave], axis=-1
+            )
             return t - 1, tf.matmul(slopes, back), to_cell * carry, found.write(t, slopes)
 
         start = (length - 1, zeros, zeros, *arrays(length, 4 * units))
-        end = tf.while_loop(lambda t, *_: t >= 0, step, start, maximum_iterations=length)
+        end = tf.while_loop(lambda t, *_: t >= 0, step, start)
         return end[3].stack()
 
     return forward, backward

@@ -53,9 +53,7 @@ def _adam_step(
     step = tf.cast(optimizer.iterations + 1, dtype)
     beta_1, beta_2 = (tf.cast(x, dtype) for x in (optimizer.beta_1, optimizer.beta_2))
     if isinstance(gradient, tf.IndexedSlices):
-        # Made while something else is waited for; tf.zeros would be a constant, copied each time.
-        zeros = tf.raw_ops.Empty(shape=variable.shape, dtype=gradient.dtype, init=True)
-        gradient = tf.tensor_scatter_nd_add(zeros, gradient.indices[:, None], gradient.values)
+        gradient = tf.scatter_nd(gradient.indices[:, None], gradient.values, variable.shape)
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=optimizer._momentums[index].value.handle,
