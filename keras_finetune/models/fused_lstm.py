@@ -4,6 +4,10 @@ Keras runs an LSTM there as a loop of some ten operations a step, with two matri
 and six back. Here the inputs' product is done for all steps at once, as are those of the gradients;
 what remains of a step, one product and the gates, is a loop that XLA compiles, and its gradient
 another. Rows are independent of each other, so that parts of a batch run beside each other.
+
+XLA turns an expression into vector instructions only if it reads each slice of a step once. So the
+first loop keeps the derivatives of the gates, and the second only multiplies by them. Neither says
+`maximum_iterations`, with which XLA does not see how often a loop runs.
 """
 
 import functools
@@ -44,16 +48,7 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
     cell = layer.cell
     kernel = tf.cast(cell.kernel, inputs.dtype)
     recurrent, bias = (tf.cast(x, "float32") for x in (cell.recurrent_kernel, cell.bias))
-    outputs = []
-    for rows in _parts(inputs):
-        batch, length = tf.shape(rows)[0], tf.shape(rows)[1]
-        steps = tf.transpose(rows, (1, 0, 2))
-        # Flat: TensorFlow would multiply step by step, and sum the gradients of the steps.
-        projected = tf.matmul(tf.reshape(steps, (-1, rows.shape[-1])), kernel)
-        projected = tf.reshape(projected, (length, batch, 4 * layer.units))
-        projected = tf.cast(projected, "float32")
-        outputs.append(tf.transpose(_lstm(projected, recurrent, bias), (1, 0, 2)))
-    return tf.cast(tf.concat(outputs, axis=0), layer.compute_dtype)
+    return tf.cast(_lstm(inputs, kernel, recurrent, bias), layer.compute_dtype)
 
 
 @functools.cache
@@ -65,39 +60,77 @@ def _is_fusing_lstm() -> bool:
     return not tf.config.list_physical_devices("GPU")  # There, Keras calls cuDNN.
 
 
-def _parts(inputs: Any) -> list[Any]:
-    import tensorflow as tf
-
+def _num_parts(inputs: Any) -> int:
     most = min(os.cpu_count() or 1, MOST_PARTS)
     batch = inputs.shape[0]
-    count = most if batch is None else max(1, min(most, batch // ROWS_OF_A_PART))
-    if count == 1:
-        return [inputs]
-    size = tf.shape(inputs)[0]
-    return tf.split(inputs, [(size + i) // count for i in range(count)])
+    return most if batch is None else max(1, min(most, batch // ROWS_OF_A_PART))
 
 
-def _lstm(projected: Any, recurrent: Any, bias: Any) -> Any:
+def _split(x: Any, count: int) -> list[Any]:
+    import tensorflow as tf
+
+    size = tf.shape(x)[0]
+    return tf.split(x, [(size + i) // count for i in range(count)]) if count > 1 else [x]
+
+
+def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
     import tensorflow as tf
 
     units = recurrent.shape[0]
     forward, backward = _loops(units)
 
     @tf.custom_gradient
-    def call(projected: Any, recurrent: Any, bias: Any) -> Any:
-        outputs, cells, gates = forward(projected, recurrent, bias)
+    def call(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+        steps = [tf.transpose(rows, (1, 0, 2)) for rows in _split(inputs, _num_parts(inputs))]
+        # Flat: TensorFlow would multiply step by step, and sum the gradients of the steps.
+        flat = [_flat(x) for x in steps]
+        projected = [tf.cast(tf.matmul(x, kernel), "float32") for x in flat]
+        found = [
+            forward(_like(x, of), recurrent, bias) for x, of in zip(projected, steps, strict=True)
+        ]
+        outputs = tf.concat([tf.transpose(x[0], (1, 0, 2)) for x in found], axis=0)
 
-        def gradient(upstream: Any) -> tuple[Any, Any, Any]:
-            slopes = backward(upstream, recurrent, cells, gates)
-            flat = tf.reshape(slopes, (-1, 4 * units))
-            before = tf.pad(outputs[:-1], [(1, 0), (0, 0), (0, 0)])
-            before = tf.reshape(before, (-1, units))
-            to_recurrent = tf.matmul(before, flat, transpose_a=True)
-            return slopes, to_recurrent, tf.linalg.matvec(flat, tf.ones_like(flat[:, 0]), True)
+        def gradient(upstream: Any) -> tuple[Any, Any, Any, Any]:
+            slopes = [
+                _flat(backward(tf.transpose(rows, (1, 0, 2)), recurrent, *kept))
+                for rows, (_, *kept) in zip(_split(upstream, len(steps)), found, strict=True)
+            ]
+            narrow = [tf.cast(x, kernel.dtype) for x in slopes]
+            to_steps = [tf.matmul(x, kernel, transpose_b=True) for x in narrow]
+            to_inputs = [
+                tf.transpose(_like(x, of), (1, 0, 2)) for x, of in zip(to_steps, steps, strict=True)
+            ]
+            before = [_flat(tf.pad(x[:-1], [(1, 0), (0, 0), (0, 0)])) for x, *_ in found]
+            return (
+                tf.concat(to_inputs, axis=0),
+                _sum_of_products(flat, narrow),
+                _sum_of_products(before, slopes),
+                _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0],
+            )
 
         return outputs, gradient
 
-    return call(projected, recurrent, bias)
+    return call(inputs, kernel, recurrent, bias)
+
+
+def _flat(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.reshape(x, (-1, x.shape[-1]))
+
+
+def _like(x: Any, steps: Any) -> Any:
+    """Undo `_flat`: the rows of x are those of steps."""
+    import tensorflow as tf
+
+    return tf.reshape(x, (*tf.unstack(tf.shape(steps)[:2]), x.shape[-1]))
+
+
+def _sum_of_products(one: list[Any], other: list[Any]) -> Any:
+    import tensorflow as tf
+
+    pairs = zip(one, other, strict=True)
+    return tf.add_n([tf.matmul(x, y, transpose_a=True) for x, y in pairs])
 
 
 @functools.cache
@@ -119,40 +152,41 @@ def _loops(units: int) -> tuple[Any, Any]:
             x = projected[t] + bias + tf.matmul(output, recurrent)
             gates = scale / (1.0 + tf.exp(-x * scale)) - (scale - 1.0)
             enter, keep, new, leave = tf.split(gates, 4, axis=-1)
-            cell = keep * cell + enter * new
-            output = leave * tf.tanh(cell)
-            written = [a.write(t, x) for a, x in zip(kept, (output, cell, gates), strict=True)]
+            before, cell = cell, keep * cell + enter * new
+            active = tf.tanh(cell)
+            output = leave * active
+            derivatives = (
+                new * enter * (1.0 - enter),
+                before * keep * (1.0 - keep),
+                enter * (1.0 - new * new),
+                active * leave * (1.0 - leave),
+                leave * (1.0 - active * active),
+                keep,
+            )
+            written = [a.write(t, x) for a, x in zip(kept, (output, *derivatives), strict=True)]
             return t + 1, output, cell, *written
 
-        start = (0, zeros, zeros, *arrays(length, units, units, 4 * units))
-        end = tf.while_loop(lambda t, *_: t < length, step, start, maximum_iterations=length)
-        return end[3].stack(), end[4].stack(), end[5].stack()
+        start = (0, zeros, zeros, *arrays(length, *[units] * 7))
+        end = tf.while_loop(lambda t, *_: t < length, step, start)
+        return [x.stack() for x in end[3:]]
 
     @tf.function(jit_compile=True, reduce_retracing=True)
-    def backward(upstream: Any, recurrent: Any, cells: Any, gates: Any) -> Any:
+    def backward(upstream: Any, recurrent: Any, *kept: Any) -> Any:
         length = tf.shape(upstream)[0]
         zeros = tf.zeros((tf.shape(upstream)[1], units))
         back = tf.transpose(recurrent)
 
-        def step(t: Any, to_output: Any, to_cell: Any, kept: Any) -> Any:
-            enter, keep, new, leave = tf.split(gates[t], 4, axis=-1)
-            before = tf.where(t > 0, cells[tf.maximum(t - 1, 0)], zeros)
-            active = tf.tanh(cells[t])
+        def step(t: Any, to_output: Any, to_cell: Any, found: Any) -> Any:
+            enter, keep, new, leave, active, carry = (x[t] for x in kept)
             to_output += upstream[t]
-            to_cell += to_output * leave * (1.0 - active * active)
+            to_cell += to_output * active
             slopes = tf.concat(
-                [
-                    to_cell * new * enter * (1.0 - enter),
-                    to_cell * before * keep * (1.0 - keep),
-                    to_cell * enter * (1.0 - new * new),
-                    to_output * active * leave * (1.0 - leave),
-                ],
-                axis=-1,
+                [to_cell * enter, to_cell * keep, to_cell * new, to_output * leave], axis=-1
             )
-            return t - 1, tf.matmul(slopes, back), to_cell * keep, kept.write(t, slopes)
+            return t - 1, tf.matmul(slopes, back), to_cell * carry, found.write(t, slopes)
 
         start = (length - 1, zeros, zeros, *arrays(length, 4 * units))
-        end = tf.while_loop(lambda t, *_: t >= 0, step, start, maximum_iterations=length)
+        end = tf.while_loop(lambda t, *_: t >= 0, step, start)
         return end[3].stack()
 
     return forward, backward

@@ -51,9 +51,7 @@ class MaskedPooling(keras.layers.Layer):
             highest = ops.max(ops.where(mask[:, :, None], inputs, lowest), axis=1)
             return ops.where(ops.any(mask, axis=1)[:, None], highest, 0.0)
         if self.pooling == "last":
-            positions = ops.arange(ops.shape(inputs)[1])[None, :]
-            last = ops.max(ops.where(mask, positions, -1), axis=1, keepdims=True)
-            mask = positions == last
+            return _last(inputs, mask)
         weights = ops.cast(mask, "float32")
         # In float32, since a sum over a long sequence is inexact in half precision.
         total = ops.einsum("bl,blh->bh", weights, ops.cast(inputs, "float32"))
@@ -65,3 +63,12 @@ class MaskedPooling(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "pooling": self.pooling}
+
+
+def _last(inputs: Any, mask: Any) -> Any:
+    batch, length = ops.shape(mask)
+    last = ops.max(ops.where(mask, ops.arange(length)[None, :], -1), axis=1)
+    # One flat gather touches a vector of each row; a product with weights, all of them.
+    rows = ops.arange(batch) * length + ops.maximum(last, 0)
+    found = ops.take(ops.reshape(inputs, (-1, inputs.shape[-1])), rows, axis=0)
+    return ops.where(last[:, None] >= 0, found, ops.zeros_like(found))
