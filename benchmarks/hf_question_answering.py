@@ -20,9 +20,11 @@ def fine_tune(
     learning_rate: float,
     max_length: int,
     stride: int,
+    precision: str,
+    seed: int,
 ) -> tuple[Any, Any]:
     """Fine-tune with AdamW, linear decay, clipping at norm 1, each batch padded to its longest."""
-    transformers.set_seed(0)
+    transformers.set_seed(seed)
     tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     model = transformers.AutoModelForQuestionAnswering.from_pretrained(path)
     encoded = _encode(tokenizer, rows, max_length, stride)
@@ -30,7 +32,7 @@ def fine_tune(
     steps = -(-len(spans) // batch_size) * epochs
     optimizer = torch.optim.AdamW(model.parameters(), learning_rate, weight_decay=0.0, fused=True)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, 0, steps)
-    order = np.random.default_rng(0)
+    order = np.random.default_rng(seed)
     model.train()
     for epoch in range(epochs):
         losses = []
@@ -39,7 +41,8 @@ def fine_tune(
             chosen = shuffled[start : start + batch_size]
             first, last = spans[chosen].T
             batch = _batch(tokenizer, encoded, chosen)
-            loss = model(**batch, start_positions=first, end_positions=last).loss
+            with _computing_in(precision):
+                loss = model(**batch, start_positions=first, end_positions=last).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -51,16 +54,23 @@ def fine_tune(
 
 
 def predict(
-    model: Any, tokenizer: Any, rows: Sequence[dict[str, Any]], *, max_length: int, stride: int
+    model: Any,
+    tokenizer: Any,
+    rows: Sequence[dict[str, Any]],
+    *,
+    max_length: int,
+    stride: int,
+    precision: str,
 ) -> list[str]:
     """Return the best answer to each question over all of its windows."""
     encoded = _encode(tokenizer, rows, max_length, stride)
     best: list[tuple[float, str]] = [(-np.inf, "")] * len(rows)
     for begin in range(0, len(encoded["input_ids"]), 64):
         chosen = range(begin, min(begin + 64, len(encoded["input_ids"])))
-        with torch.inference_mode():
+        with torch.inference_mode(), _computing_in(precision):
             found = model(**_batch(tokenizer, encoded, chosen))
-        logits = zip(chosen, found.start_logits.numpy(), found.end_logits.numpy(), strict=True)
+        both = (x.float().numpy() for x in (found.start_logits, found.end_logits))
+        logits = zip(chosen, *both, strict=True)
         for i, starts, ends in logits:
             row = encoded["overflow_to_sample_mapping"][i]
             offsets, kinds = encoded["offset_mapping"][i], encoded.sequence_ids(i)
@@ -75,6 +85,10 @@ def predict(
                         text = rows[row]["context"][offsets[first][0] : offsets[last][1]]
                         best[row] = (starts[first] + ends[last], text)
     return [text for _, text in best]
+
+
+def _computing_in(precision: str) -> Any:
+    return torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16")
 
 
 def _encode(tokenizer: Any, rows: Sequence[dict[str, Any]], max_length: int, stride: int) -> Any:
