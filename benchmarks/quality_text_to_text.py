@@ -80,8 +80,8 @@ RECIPES = {
     ("ag_news", "transformer"): Recipe(1e-3, 8, SMALL | {"dropout": 0.2}),
     ("scitldr", "lstm"): Recipe(2e-3, 8, {"hidden_dim": 256, "dropout": 0.3}),
     ("scitldr", "transformer"): Recipe(1e-3, 8, SMALL | {"dropout": 0.2}),
-    ("ag_news", "smollm2"): Recipe(2e-4, 1, **SMOLLM2, batch_size=16, rows=1_000),
-    ("scitldr", "smollm2"): Recipe(2e-4, 1, **SMOLLM2, batch_size=8, rows=500),
+    ("ag_news", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=16, rows=800),
+    ("scitldr", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=8, rows=500),
 }
 
 
