@@ -71,15 +71,23 @@ DATASETS = {
     "ag_news": Dataset("news_classification/ag_news", "description", "title", 64, 24),
     "scitldr": Dataset("summarization/scitldr_abstract", "document", "summary", 256, 48),
 }
-SMALL = {"num_layers": 3, "num_heads": 4, "hidden_dim": 256, "intermediate_dim": 512}
-SMOLLM2 = {"top": 4, "label_smoothing": 0.0, "precision": "mixed_bfloat16"}
+BFLOAT16 = "mixed_bfloat16"
+SMALL = {
+    "num_layers": 3,
+    "num_heads": 4,
+    "hidden_dim": 256,
+    "intermediate_dim": 512,
+    "dropout": 0.2,
+}
+SMOLLM2 = {"top": 4, "label_smoothing": 0.0, "precision": BFLOAT16}
+LSTM = {"hidden_dim": 256, "dropout": 0.3}
 RECIPES = {
-    ("tatoeba_cmn", "lstm"): Recipe(2e-3, 8, {"hidden_dim": 256, "dropout": 0.3}, num_beams=4),
-    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 12, SMALL | {"dropout": 0.2}, num_beams=4),
-    ("ag_news", "lstm"): Recipe(2e-3, 8, {"hidden_dim": 256, "dropout": 0.3}),
-    ("ag_news", "transformer"): Recipe(1e-3, 8, SMALL | {"dropout": 0.2}),
-    ("scitldr", "lstm"): Recipe(2e-3, 8, {"hidden_dim": 256, "dropout": 0.3}),
-    ("scitldr", "transformer"): Recipe(1e-3, 8, SMALL | {"dropout": 0.2}),
+    ("tatoeba_cmn", "lstm"): Recipe(2e-3, 8, LSTM, num_beams=4),
+    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 12, SMALL, num_beams=4, precision=BFLOAT16),
+    ("ag_news", "lstm"): Recipe(2e-3, 8, LSTM),
+    ("ag_news", "transformer"): Recipe(1e-3, 8, SMALL, precision=BFLOAT16),
+    ("scitldr", "lstm"): Recipe(2e-3, 8, LSTM),
+    ("scitldr", "transformer"): Recipe(1e-3, 8, SMALL, precision=BFLOAT16),
     ("ag_news", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=16, rows=800),
     ("scitldr", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=8, rows=500),
 }
