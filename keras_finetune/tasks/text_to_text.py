@@ -19,7 +19,13 @@ from keras_finetune.tasks.text_pairs import PairEncoder, check_filled
 
 # Kana, Han, and their punctuation.
 _CJK = r"[\u3000-\u30ff\u3400-\u9fff\uff00-\uffef]"
-_BETWEEN_CJK = re.compile(rf"(?<={_CJK})\s+(?={_CJK})")
+# Quotation marks, dashes and ellipses belong to other languages, too: only beside the former, or
+# doubled, as Chinese writes the last two.
+_SHARED = r"[\u2014\u2018-\u201d\u2026]"
+_BETWEEN_CJK = re.compile(
+    rf"(?<={_CJK})\s+(?={_CJK}|{_SHARED})|(?<={_SHARED})\s+(?={_CJK})"
+    r"|(?<=\u2014)\s+(?=\u2014)|(?<=\u2026)\s+(?=\u2026)"
+)
 
 
 class TextToText:

@@ -80,6 +80,20 @@ def test_a_decoder_only_model_is_taught_the_target_but_not_the_prompt(
         assert not weights[len(ids) :].any()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "他说：“你好。”然后走了……",
+        "“你说得太多了，”他说道。",
+        'the dog " barks “ and — “ runs',
+    ],
+)
+def test_no_spaces_between_chinese_characters_and_their_punctuation(text):
+    tokenizer = Tokenizer.train(2 * [text], 100, "wordpiece", progress=False)
+    task = Translation(tokenizer, decoder_only=False)
+    assert task.decode([tokenizer.encode(text)]) == [text]
+
+
 def test_rows_are_cut_at_the_lengths_and_keep_their_marks(both_languages, make_backbone):
     rows = {"en": ["it rains " * 40], "zh": ["下雨了" * 40]}
     task = task_of(both_languages)
