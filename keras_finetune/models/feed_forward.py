@@ -6,6 +6,7 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
+from keras_finetune.models.new_tokens import NewTokens
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -49,9 +50,19 @@ class FeedForward(keras.layers.Layer):
         self.down = self._dense("down", width, (*input_shape[:-1], self.intermediate_dim))
 
     def call(self, inputs: Any) -> Any:
-        if self._gated:
-            return self.down(self._function(self.gate(inputs)) * self.up(inputs))
-        return self.down(self._function(self.up(inputs)))
+        return self.down(self._widened(inputs))
+
+    def step(self, inputs: Any, new: NewTokens) -> Any:
+        """Do the same to new tokens.
+
+        Args:
+            inputs: (batch, new, width).
+            new: Where the tokens stand.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        return self.down(new.computed_once(self._widened(new.computed_once(inputs))))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -63,6 +74,11 @@ class FeedForward(keras.layers.Layer):
             "activation": self.activation,
             "use_bias": self.use_bias,
         }
+
+    def _widened(self, inputs: Any) -> Any:
+        if self._gated:
+            return self._function(self.gate(inputs)) * self.up(inputs)
+        return self._function(self.up(inputs))
 
     def _dense(self, name: str, width: int, shape: Any) -> keras.layers.Layer:
         layer = keras.layers.Dense(
