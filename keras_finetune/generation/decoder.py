@@ -9,6 +9,8 @@ import numpy as np
 from keras import ops
 
 from keras_finetune.generation.compiled import compiled
+from keras_finetune.generation.one_row import one_row_step
+from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
     Attention,
     PositionEmbedding,
@@ -34,9 +36,6 @@ _POSITION_WISE = (
     keras.layers.ReversibleEmbedding,
     VocabularyBias,
 )
-
-# Compilers work for each width, so that there are few: multiples of this, or more for long texts.
-COLUMNS = 16
 
 Kept = dict[str, dict[str, Any]]
 
@@ -67,9 +66,11 @@ class CachedDecoder:
         # The head is the larger part of a prompt's work, and only wanted of its last token.
         heads = [n for n, step in enumerate(self._target) if _is_head(step)]
         self._head = heads[0] if heads else len(self._target)
+        self._kept: Kept = {}
         self._begin = compiled(model, self._begin_, few_shapes=False)
         self._read = compiled(model, self._step_, few_shapes=False)
         self._step = compiled(model, self._step_, few_shapes=True)
+        self._one_row = one_row_step([step.operation for step in self._target], self._step_)
 
     def start(
         self, prompts: np.ndarray, mask: np.ndarray, room: int, source: Mapping[str, Any]
@@ -85,6 +86,7 @@ class CachedDecoder:
         Returns:
             (batch, vocab_size) float32, the logits of the tokens that come next.
         """
+        self.finish()
         batch, width = prompts.shape
         capacity = rounded(width + room, 4 * COLUMNS)
         self._seen = np.zeros((batch, capacity), bool)
@@ -123,6 +125,12 @@ class CachedDecoder:
         self._seen, self._lengths = self._seen[rows], self._lengths[rows]
         self._source_mask = self._source_mask[rows]
 
+    def finish(self) -> None:
+        """Give up what was kept."""
+        self._kept = {}
+        if self._one_row:
+            self._one_row.forget()
+
     def _run(
         self, tokens: np.ndarray, positions: np.ndarray, real: np.ndarray, last: np.ndarray
     ) -> np.ndarray:
@@ -131,7 +139,9 @@ class CachedDecoder:
         # Padding sees its own column, so that no row of attention weights is without one.
         own = columns == new[:, None]
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
-        run = self._step if count == 1 and self._slot else self._read
+        run = self._read
+        if count == 1 and self._slot:
+            run = self._one_row if self._one_row and len(tokens) == 1 else self._step
         logits, self._kept = run(
             tokens.astype(np.int32),
             np.int32(self._slot),
@@ -183,7 +193,8 @@ class CachedDecoder:
             if number == self._head:
                 # As a matrix, which TensorFlow multiplies without transposing the embeddings first.
                 features = _argument(step, "inputs")
-                values[features] = take_positions(values[features], last[:, None])
+                wanted = take_positions(values[features], last[:, None])
+                values[features] = new.computed_once(wanted)
             self._run_step(step, values, after, new)
         logits = values[self._output]
         if self._head == len(self._target):
@@ -241,18 +252,6 @@ def can_keep(model: keras.Model) -> bool:
         if not known:
             return False
     return True
-
-
-def rounded(size: int, multiple: int) -> int:
-    """Return the next multiple of a number, or of twice as much, and so on, for great sizes.
-
-    Example:
-        >>> [rounded(size, 16) for size in (1, 17, 129)]
-        [16, 32, 160]
-    """
-    while size > 8 * multiple:
-        multiple *= 2
-    return -(-size // multiple) * multiple
 
 
 def target_prefix(model: keras.Model) -> str:

@@ -117,6 +117,7 @@ def generate(
             new = _one_by_one(batch, settings, stops, rng)
         for row, tokens in zip(rows, new, strict=False):
             found[row] = stops.cut(tokens, as_text=as_texts)
+    decoder.finish()
     return found
 
 
@@ -261,6 +262,7 @@ def _pieces(
         if len(text) > len(given) and not stops.found(new[0]):
             yield text[len(given) :]
             given = text
+    batch.decoder.finish()
     rest = stops.cut(np.array(new[0], np.int32), as_text=True)[len(given) :]
     if rest:
         yield rest

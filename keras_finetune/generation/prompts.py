@@ -8,14 +8,13 @@ import numpy as np
 
 from keras_finetune.generation.choosing import forbid_repeated_ngrams, penalize_repetition
 from keras_finetune.generation.decoder import (
-    COLUMNS,
     CachedDecoder,
     can_keep,
-    rounded,
     target_prefix,
 )
 from keras_finetune.generation.recomputing import RecomputingDecoder
 from keras_finetune.generation.settings import Settings, most_positions
+from keras_finetune.generation.widths import COLUMNS, rounded
 
 
 class PromptBatch:

@@ -150,7 +150,7 @@ class Attention(keras.layers.Layer):
                 training=training,
             )
 
-        return self._attend(query, key, value, weigh)
+        return self.projection(self._attend(query, key, value, weigh))
 
     def step(self, inputs: Any, keys: Any, values: Any, new: NewTokens) -> tuple[Any, Any, Any]:
         """Attend from new tokens to those before them, whose keys and values were kept.
@@ -164,13 +164,13 @@ class Attention(keras.layers.Layer):
         Returns:
             The outputs, and keys and values with those of the new tokens.
         """
-        query, key, value = self._project(inputs, None)
+        query, key, value = self._project(new.computed_once(inputs), None)
         if self.rope_theta is not None:
             query, key = self._rotate(query, key, new.positions[:, None])
         keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
         values = ops.slice_update(values, (0, 0, new.slot, 0), value)
-        outputs = self._attend(query, keys, values, lambda x: self._weigh_visible(x, new.visible))
-        return outputs, keys, values
+        attended = self._attend(query, keys, values, lambda x: self._weigh_visible(x, new.visible))
+        return self.projection(new.computed_once(attended)), keys, values
 
     def keys_and_values(self, encoder_output: Any) -> tuple[Any, Any]:
         """Project an encoder's output, once for all steps.
@@ -200,7 +200,8 @@ class Attention(keras.layers.Layer):
         if self.qk_norm_epsilon is not None:
             query = self.query_norm(query)
         visible = None if source_mask is None else ops.cast(source_mask, "bool")[:, None]
-        return self._attend(query, keys, values, lambda x: self._weigh_visible(x, visible))
+        attended = self._attend(query, keys, values, lambda x: self._weigh_visible(x, visible))
+        return self.projection(attended)
 
     def room(self, batch: Any, capacity: Any) -> Any:
         """Make what keys, or values, of so many columns will be written to."""
@@ -220,7 +221,7 @@ class Attention(keras.layers.Layer):
         return rotate(query, angles), rotate(key, angles)
 
     def _attend(self, query: Any, key: Any, value: Any, weigh: Callable[[Any], Any]) -> Any:
-        """Average values by the weights of scores; (batch, length, hidden_dim)."""
+        """Average values by the weights of scores; (batch, length, num_heads * head_dim)."""
         length, source_length = ops.shape(query)[2], ops.shape(key)[2]
         # The query heads that share a key are rows of one matrix.
         groups = self.num_heads // self.num_kv_heads
@@ -231,7 +232,7 @@ class Attention(keras.layers.Layer):
         attended = ops.matmul(ops.reshape(weights, rows), value)
         heads = ops.reshape(attended, (-1, self.num_heads, length, self._head_dim))
         width = self.num_heads * self._head_dim
-        return self.projection(ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, width)))
+        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, width))
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape

@@ -6,7 +6,7 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
-from keras_finetune.models.fused import product_and_bias
+from keras_finetune.models.new_tokens import NewTokens
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -50,10 +50,19 @@ class FeedForward(keras.layers.Layer):
         self.down = self._dense("down", width, (*input_shape[:-1], self.intermediate_dim))
 
     def call(self, inputs: Any) -> Any:
-        # The activation's kernel adds the bias as well.
-        widened, bias = product_and_bias(self.gate if self._gated else self.up, inputs)
-        activated = self._function(widened, bias)
-        return self.down(activated * self.up(inputs) if self._gated else activated)
+        return self.down(self._widened(inputs))
+
+    def step(self, inputs: Any, new: NewTokens) -> Any:
+        """Do the same to new tokens.
+
+        Args:
+            inputs: (batch, new, width).
+            new: Where the tokens stand.
+
+        Returns:
+            A tensor of the same shape.
+        """
+        return self.down(new.computed_once(self._widened(new.computed_once(inputs))))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -65,6 +74,12 @@ class FeedForward(keras.layers.Layer):
             "activation": self.activation,
             "use_bias": self.use_bias,
         }
+
+    def _widened(self, inputs: Any) -> Any:
+        # The activation's kernel adds the bias as well.
+        product, bias = product_and_bias(self.gate if self._gated else self.up, inputs)
+        activated = self._function(product, bias)
+        return activated * self.up(inputs) if self._gated else activated
 
     def _dense(self, name: str, width: int, shape: Any) -> keras.layers.Layer:
         layer = keras.layers.Dense(

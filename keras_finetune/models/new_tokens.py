@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+import keras
+from keras import ops
+
 
 @dataclass(frozen=True)
 class NewTokens:
@@ -25,3 +28,16 @@ class NewTokens:
     visible: Any
     real: Any
     source_mask: Any = None
+
+    def computed_once(self, x: Any) -> Any:
+        """Return a tensor as it is, but for one row's token so that XLA computes it only once.
+
+        XLA would compute it anew, with all that leads to it, for each output of a product that
+        reads it, but for what it divides; and it does not know that a single token is always real.
+
+        Args:
+            x: (1, new, width) or (1, width).
+        """
+        if keras.backend.backend() != "tensorflow" or tuple(self.real.shape) != (1, 1):
+            return x
+        return x / ops.cast(self.real[0, 0], x.dtype)

@@ -150,7 +150,7 @@ class TransformerBlock(keras.layers.Layer):
                 x, encoder_padding_mask, encoder_output, training=training
             )
 
-        return self._run(inputs, attend, attend_to_encoder, training)
+        return self._run(inputs, attend, attend_to_encoder, self.feed_forward, training)
 
     def start(self, batch: Any, capacity: Any, encoder_output: Any = None) -> dict[str, Any]:
         """Make what `step` keeps of earlier tokens, with nothing in it.
@@ -193,19 +193,23 @@ class TransformerBlock(keras.layers.Layer):
                 x, kept["encoder_keys"], kept["encoder_values"], new.source_mask
             )
 
-        return self._run(inputs, attend, attend_to_encoder, False), after
+        def feed_forward(x: Any) -> Any:
+            return self.feed_forward.step(x, new)
+
+        return self._run(inputs, attend, attend_to_encoder, feed_forward, False), after
 
     def _run(
         self,
         x: Any,
         attend: Callable[[Any], Any],
         attend_to_encoder: Callable[[Any], Any],
+        feed_forward: Callable[[Any], Any],
         training: bool | None,
     ) -> Any:
         layers = [(attend, self.attention_norm)]
         if self.cross_attention:
             layers.append((attend_to_encoder, self.encoder_attention_norm))
-        layers.append((self.feed_forward, self.feed_forward_norm))
+        layers.append((feed_forward, self.feed_forward_norm))
         for layer, norm in layers:
             if self.norm_first:
                 x = add_and_norm(x, layer(normalize(norm, x)), self.dropout, None, training)

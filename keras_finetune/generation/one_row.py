@@ -1,0 +1,95 @@
+"""One row's next token on a CPU, where reading the weights is most of the work."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import keras
+
+# From so many numbers on, XLA does not take a vector into the loop that multiplies it.
+_TOO_LONG = 4096
+
+
+def one_row_step(layers: Iterable[Any], function: Callable[..., Any]) -> "OneRowStep | None":
+    """Compile a function that calls layers for one row, if there is a faster way for one.
+
+    Args:
+        layers: What the function calls.
+        function: From nested dicts of tensors to nested tensors, pure.
+
+    Returns:
+        None with another backend than TensorFlow, on a GPU, and for very wide layers.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    inside = [part for layer in layers for part in layer._flatten_layers()]
+    kernels = [(x.kernel, x.compute_dtype) for x in inside if type(x) is keras.layers.Dense]
+    suits = all(
+        isinstance(kernel, keras.Variable)
+        and kernel.shape[0] < _TOO_LONG
+        and {kernel.dtype, dtype} <= {"float32", "bfloat16"}
+        for kernel, dtype in kernels
+    )
+    if not kernels or not suits or tf.config.list_physical_devices("GPU"):
+        return None
+    return OneRowStep(kernels, function)
+
+
+class OneRowStep:
+    """A function of tensors for a batch of one row, compiled by XLA on a CPU.
+
+    It reads the kernels of dense layers from transposed copies. Where the numbers that make one
+    output lie side by side, XLA reads them once, on all processors, and bfloat16 as it is; else
+    it reads float32 at half the speed, and writes bfloat16 down as float32 first.
+
+    Args:
+        kernels: The kernels, and the dtype that each is used in.
+        function: From nested dicts of tensors to nested tensors, pure.
+    """
+
+    def __init__(self, kernels: list[tuple[Any, str]], function: Callable[..., Any]) -> None:
+        import tensorflow as tf
+
+        # One tensor for all of a width, since each argument of a call takes its time.
+        self._kernels: dict[str, list[tuple[Any, str]]] = {}
+        for kernel, dtype in kernels:
+            self._kernels.setdefault(f"{dtype}_{kernel.shape[0]}", []).append((kernel, dtype))
+
+        def run(copies: dict[str, Any], args: tuple[Any, ...]) -> Any:
+            with keras.StatelessScope(self._originals(copies)):
+                return function(*args)
+
+        self._transpose = tf.function(self._transposed, autograph=False)
+        self._run = tf.function(run, jit_compile=True, autograph=False)
+        self._copies: dict[str, Any] | None = None
+
+    def forget(self) -> None:
+        """Give the copies up; the next call makes them anew, from the weights of then."""
+        self._copies = None
+
+    def __call__(self, *args: Any) -> Any:
+        """Run the function on NumPy arrays or tensors."""
+        import tensorflow as tf
+
+        if self._copies is None:
+            self._copies = self._transpose()
+        return self._run(self._copies, tf.nest.map_structure(tf.convert_to_tensor, args))
+
+    def _transposed(self) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {
+            name: tf.concat([tf.transpose(tf.cast(x.value, dtype)) for x, dtype in kernels], 0)
+            for name, kernels in self._kernels.items()
+        }
+
+    def _originals(self, copies: dict[str, Any]) -> list[tuple[Any, Any]]:
+        """What to read in the place of each kernel: a part of a copy, transposed back."""
+        import tensorflow as tf
+
+        found: list[tuple[Any, Any]] = []
+        for name, kernels in self._kernels.items():
+            parts = tf.split(copies[name], [kernel.shape[1] for kernel, _ in kernels])
+            found += [(x, tf.transpose(part)) for (x, _), part in zip(kernels, parts, strict=True)]
+        return found

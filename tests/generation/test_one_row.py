@@ -1,0 +1,79 @@
+"""One row's next token, by copies of the kernels."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune import models
+from keras_finetune.generation.one_row import one_row_step
+from keras_finetune.generation.prompts import decoder_of
+
+PROMPT = [5, 6, 7, 8, 9]
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="Others run one row as they run several."
+)
+
+
+def llama(dtype="float32", hidden_dim=32):
+    keras.utils.set_random_seed(0)
+    backbone = models.transformer_decoder(
+        60, 2, 4, hidden_dim, 48, positions="rotary", norm="rms", activation="swiglu",
+        num_kv_heads=2, use_bias=False, dtype=dtype,
+    )  # fmt: skip
+    model = models.language_model(backbone)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if len(variable.shape) == 2:
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def logits(model, tokens, rows=1):
+    """What the decoder gives after a prompt's beginning and then each of the other tokens."""
+    decoder = decoder_of(model, True)
+    repeated = np.repeat([tokens], rows, axis=0)
+    found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), 9, {})]
+    found += [decoder.next(repeated[:, n].astype("int32")) for n in range(2, len(tokens))]
+    decoder.finish()
+    return np.array(found)[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1), ("mixed_bfloat16", 0.1)]
+)
+def test_one_row_is_computed_as_in_a_batch(dtype, tolerance):
+    model = llama(dtype)
+    assert decoder_of(model, True)._one_row is not None
+    alone, together = logits(model, PROMPT), logits(model, PROMPT, rows=2)
+    scale = np.abs(together).max()
+    np.testing.assert_allclose(alone, together, atol=tolerance * scale)
+
+
+def test_changed_weights_count():
+    model = llama()
+    before = logits(model, PROMPT)
+    kernel = model.get_layer("block_1").feed_forward.down.kernel
+    kernel.assign(-kernel.value)
+    after = logits(model, PROMPT)
+    assert np.abs(after - before).max() > 0.1
+    np.testing.assert_allclose(after, logits(model, PROMPT, rows=2), atol=1e-3)
+
+
+def test_no_copy_stays():
+    model = llama()
+    kft.generation.generate(model, [PROMPT], max_new_tokens=3, end_id=-1)
+    assert decoder_of(model, True)._one_row._copies is None
+
+
+def test_what_would_be_slower_is_left_alone():
+    def step(width, dtype):
+        layer = keras.layers.Dense(2, dtype=dtype)
+        layer.build((1, width))
+        return one_row_step([layer], layer)
+
+    assert step(4095, "float32") is not None
+    assert step(4096, "float32") is None
+    assert step(16, "float16") is None
+    assert one_row_step([keras.layers.Activation("relu")], None) is None
