@@ -6,6 +6,7 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
+from keras_finetune.models.fused import product_and_bias
 from keras_finetune.models.new_tokens import NewTokens
 
 
