@@ -13,13 +13,19 @@ from rich.table import Table
 from keras_finetune.tuning.compilation import Compilation
 from keras_finetune.tuning.data_kinds import count_steps
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
+from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.memory import forget_peak, on_gpu, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once, plan_cache
-from keras_finetune.tuning.prefix_cut import find_cut
+from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
 from keras_finetune.tuning.recipe import Recipe
-from keras_finetune.tuning.sample import batch_size_of, repeated, sample_data
+from keras_finetune.tuning.sample import (
+    batch_size_of,
+    mean_step_of_sample,
+    repeated,
+    sample_data,
+)
 from keras_finetune.tuning.stages import Stage
 
 
@@ -148,17 +154,11 @@ def _measure(
     sample = sample_data(data, at_once)
     start = cache_seconds = 0.0
     forget_peak()
-    if not isinstance(kept, str):
-        # Three runs of the frozen layers: the first compiles, of the others one is twice as long.
-        rows = replace(sample, validation_data=None)
-        start, once, twice = (
-            _seconds_of_prefix(model, repeated(rows, copies)) for copies in (1, 1, 2)
-        )
-        sampled = plan_cache(cut, rows, PrefixCache().folder, epochs, asked=True)
-        if not isinstance(sampled, str):
-            # What does not grow with the rows counts once; of small models little else is seen.
-            more = max(twice - once, 0.1 * once)
-            cache_seconds = more / sampled.tokens * kept.tokens
+    if cut is not None and not isinstance(kept, str):
+        # Twice over, so that most widths have whole batches, as they have among all rows.
+        rows = repeated(replace(sample, validation_data=None), 2)
+        start, seconds_of_a_token = _time_prefix(cut, rows, epochs)
+        cache_seconds = seconds_of_a_token * kept.tokens
     timer = _Timer(at_once)
     caching = not isinstance(kept, str)
     with (
@@ -178,7 +178,8 @@ def _measure(
     validation = 0.0
     if data.validation_data is not None:
         validation = timer.seconds_of_a_test_step() * _validation_steps(data)
-    epoch = timer.seconds_of_a_step() * steps + timer.overhead() + validation
+    step = timer.seconds_of_a_step() * mean_step_of_sample(data, sample, at_once)
+    epoch = step * steps + timer.overhead() + validation
     return StageEstimate(
         name="",
         epochs=epochs,
@@ -235,10 +236,24 @@ class _Timer(keras.callbacks.Callback):
         return (ends[-1] - ends[0]) / ((len(ends) - 1) * self._at_once) if len(ends) > 1 else 0.0
 
 
-def _seconds_of_prefix(model: keras.Model, data: FitData) -> float:
+def _time_prefix(cut: PrefixCut, data: FitData, epochs: int) -> tuple[float, float]:
+    """Seconds that the frozen layers take once, whatever the rows, and for each token."""
+    cache = PrefixCache()
+    sampled = plan_cache(cut, data, cache.folder, epochs, asked=True)
+    if isinstance(sampled, str):
+        return 0.0, 0.0
     started = time.perf_counter()
-    with frozen_once(model, data, PrefixCache(), epochs=2, cache_frozen=True):
-        return time.perf_counter() - started
+    with cut_model(cut.graph.model, cut):
+        cache.dataset(cut, sampled.rows, "train", progress=False)
+    whole = time.perf_counter() - started
+    # Once more, compiled now, and traced by a first block.
+    prefix = make_prefix(cut)
+    prefix.run(prefix_inputs(cut, next(sampled.rows.blocks()).x))
+    started = time.perf_counter()
+    for block in sampled.rows.blocks():
+        prefix.run(prefix_inputs(cut, block.x))
+    again = time.perf_counter() - started
+    return max(whole - again, 0.0), again / sampled.tokens
 
 
 @contextmanager

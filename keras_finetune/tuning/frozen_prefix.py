@@ -93,7 +93,7 @@ class Prefix(keras.Model):
         steps: What to run.
         known: Tensors that are given, by name.
         wanted: Tensors to give, by name.
-        dtypes: Dtype of each of the known ones.
+        shapes: Of each of the known ones, None where it varies.
 
     Call arguments:
         inputs: The known tensors by name; the mask that Keras carried with one is `<name>_mask`.
@@ -103,13 +103,18 @@ class Prefix(keras.Model):
     """
 
     def __init__(
-        self, steps: Sequence[Step], known: dict[str, int], wanted: dict[str, int]
+        self,
+        steps: Sequence[Step],
+        known: dict[str, int],
+        wanted: dict[str, int],
+        shapes: dict[str, tuple[int | None, ...]],
     ) -> None:
         super().__init__(dtype="float32")
         self.carry, self.read = CarryMask(autocast=False), ReadMask(autocast=False)
         self.built = True
         self.parts = [x.operation for x in steps if isinstance(x.operation, keras.layers.Layer)]
         self._run = (list(steps), dict(known), dict(wanted))
+        self._shapes = dict(shapes)
         self._convert_input_args = False
         self._allow_non_tensor_positional_args = True
 
@@ -125,6 +130,21 @@ class Prefix(keras.Model):
         masks = {f"{name}_mask": self.read(x) for name, x in found.items()}
         return found | {name: mask for name, mask in masks.items() if mask is not None}
 
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give the wanted tensors, and their masks, of a batch of any size."""
+        if self.predict_function is None and keras.backend.backend() == "tensorflow":
+            self._trace(inputs)
+        return {name: np.asarray(x) for name, x in self.predict_on_batch(inputs).items()}
+
+    def _trace(self, inputs: dict[str, np.ndarray]) -> None:
+        """Trace once for all sizes; Keras would for the first batch's, and then for all others."""
+        import tensorflow as tf
+
+        shapes = self._shapes | {f"{name}_mask": x[:2] for name, x in self._shapes.items()}
+        specs = {name: tf.TensorSpec(shapes[name], x.dtype) for name, x in inputs.items()}
+        self.make_predict_function()
+        self.predict_function.get_concrete_function([(specs,)])
+
 
 def make_prefix(cut: PrefixCut, start: PrefixCut | None = None) -> Prefix:
     """Make the model that gives the cut's tensors.
@@ -138,7 +158,9 @@ def make_prefix(cut: PrefixCut, start: PrefixCut | None = None) -> Prefix:
     if start is not None:
         known |= {f"start_{i}": number for i, number in enumerate(start.tensors)}
     wanted = {name: n for name, n in tensor_names(cut).items() if n in cut.tensors}
-    prefix = Prefix(needed_steps(graph, known.values(), wanted.values()), known, wanted)
+    shapes = {name: graph.symbols[number].shape for name, number in known.items()}
+    steps = needed_steps(graph, known.values(), wanted.values())
+    prefix = Prefix(steps, known, wanted, shapes)
     prefix.compile()
     return prefix
 

@@ -87,10 +87,9 @@ class PrefixCache:
                     first += len(positions)
                     known = _gathered(start.store, positions, block.width, rows)
                     inputs |= {f"start{x.removeprefix('cut')}": known[x] for x in known}
-                found = prefix.predict_on_batch(inputs)
                 yield {
-                    column: _column(np.asarray(value), cut, column, block.lengths)
-                    for column, value in found.items()
+                    column: _column(value, cut, column, block.lengths)
+                    for column, value in prefix.run(inputs).items()
                 }
 
         store = build_store(

@@ -12,9 +12,10 @@ from keras_finetune.data.buckets import bucket_widths
 from keras_finetune.data.pipeline import planned_dataset, read_ahead
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.tuning.data_kinds import arrays_in, count_rows, is_arrays, is_tf_dataset
+from keras_finetune.tuning.memory import on_gpu
 
-# Enough for full matrix products; longer rows come in smaller batches.
-_TOKENS_PER_BATCH = 8_192
+# Enough for full matrix products; more only takes memory. Longer rows come in smaller batches.
+_TOKENS_PER_BATCH, _ON_GPU = 2_048, 8_192
 _ROWS_PER_BATCH = 256
 _BATCHES_COMPARED = 3
 
@@ -51,19 +52,22 @@ class PlannedRows:
 
     def __post_init__(self) -> None:
         size = len(self.plan(0).lengths)
+        tokens = _ON_GPU if on_gpu() else _TOKENS_PER_BATCH
         if self.lengths is None:
-            starts = range(0, size, _ROWS_PER_BATCH)
-            ends = (min(start + _ROWS_PER_BATCH, size) for start in starts)
+            at_once = _rows_at_once(self.read(np.arange(1), 1, np.random.default_rng(0))[0], tokens)
+            starts = range(0, size, at_once)
+            ends = (min(start + at_once, size) for start in starts)
             self._batches = [(np.arange(*ends), 1) for ends in zip(starts, ends, strict=True)]
         else:
             # Of similar length, in an order that depends on the lengths alone.
             planned = make_plan(
                 self.lengths,
-                tokens_per_batch=_TOKENS_PER_BATCH,
+                tokens_per_batch=tokens,
                 widths=bucket_widths(self.lengths, 8),
                 shuffle=True,
             )
             self._batches = [(batch.rows, batch.width) for batch in planned]
+            self.key = f"{self.key} {tokens}"  # Which decides the order of what is stored.
         self.num_rows = size
         self.num_blocks = len(self._batches)
         self._position = np.empty(size, np.int64)
@@ -234,6 +238,12 @@ def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> Plan
         return tuple(keras.tree.map_structure(lambda leaf: leaf[rows], part) for part in (x, *rest))
 
     return PlannedRows(plan, read, None, shuffle, seed, _digest(x))
+
+
+def _rows_at_once(x: Any, tokens: int) -> int:
+    leaf = keras.tree.flatten(x)[0]
+    is_text = leaf.ndim > 1 and np.issubdtype(leaf.dtype, np.integer)
+    return min(max(tokens // leaf.shape[1], 1), _ROWS_PER_BATCH) if is_text else _ROWS_PER_BATCH
 
 
 def _width(x: Any) -> int:

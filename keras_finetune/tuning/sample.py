@@ -53,8 +53,8 @@ def _some_batches(x: Any, count: int, at_once: int) -> Any:
         return x.take(count + at_once) if is_tf_dataset(x) else x
     plan = x.plan(0)
     by_width = np.argsort(plan.widths * plan.sizes, kind="stable")
-    middles = (np.arange(count) + 0.5) / count * len(by_width)
-    chosen = np.concatenate([np.repeat(by_width[-1], at_once), by_width[middles.astype(int)]])
+    middles = np.maximum((np.arange(count) + 0.5) / count * len(by_width) - 0.5, 0).astype(int)
+    chosen = np.concatenate([np.repeat(by_width[-1], at_once), by_width[middles]])
     batches = [plan[int(step)] for step in chosen]
     rows = np.concatenate([batch.rows for batch in batches])
     sizes = np.array([len(batch.rows) for batch in batches])
@@ -72,6 +72,21 @@ def _some_batches(x: Any, count: int, at_once: int) -> Any:
     sample.key = f"{getattr(x, 'key', '')} sample {time.time_ns()}"
     sample.ragged = getattr(x, "ragged", ())
     return sample
+
+
+def mean_step_of_sample(data: FitData, sample: FitData, at_once: int) -> float:
+    """Tell how large a step of all data is on average, as a share of those of a sample.
+
+    Args:
+        data: What goes into `fit`.
+        sample: From `sample_data`.
+        at_once: int, steps of an execution; the sample's first one is not timed.
+    """
+    plans = [getattr(x, "plan", None) for x in (data.x, sample.x)]
+    if None in plans:
+        return 1.0
+    whole, some = (plan(0).widths * plan(0).sizes for plan in plans)
+    return float(whole.mean() / some[at_once:].mean())
 
 
 def repeated(data: FitData, copies: int) -> FitData:

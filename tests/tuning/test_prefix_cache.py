@@ -7,6 +7,9 @@ import pytest
 import keras_finetune as kft
 from keras_finetune import FineTuner, Stage
 from keras_finetune.tuning import prefix_cache
+from keras_finetune.tuning.frozen_prefix import make_prefix, prefix_inputs
+from keras_finetune.tuning.prefix_cut import find_cut
+from keras_finetune.tuning.prefix_rows import rows_of
 
 WORDS = ["good", "bad", "film", "a", "very", "the", "plot", "acting", "is", "was", "and"]
 
@@ -371,3 +374,27 @@ def test_bfloat16_is_kept_as_it_is(task, tmp_path):
     assert store.column("cut_0").dtype.name == "bfloat16"
     for name in ("loss", "val_loss"):
         np.testing.assert_allclose(cached[name], plain[name], rtol=0.05)
+
+
+def test_the_frozen_layers_are_traced_once_for_all_widths(task):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("Only TensorFlow traces for shapes.")
+    model = transformer(task)
+    FineTuner(model).freeze("backbone")
+    cut = find_cut(model)
+    prefix = make_prefix(cut)
+    rows = rows_of(task.dataset(task.rows, batch_size=16), None)
+    inputs = [prefix_inputs(cut, block.x) for block in rows.blocks()]
+    narrower = [{name: x[:3, :8] for name, x in some.items()} for some in inputs]
+    shapes = {prefix.run(some)["cut_0"].shape for some in [*inputs, *narrower]}
+    assert len(shapes) > 1
+    assert prefix.predict_function.experimental_get_tracing_count() == 1
+
+
+def test_text_in_arrays_runs_on_fewer_rows_at_a_time():
+    ids, labels = np.ones((300, 512), np.int32), np.zeros(300)
+    rows = rows_of(ids, labels)
+    sizes = [len(block.x) for block in rows.blocks()]
+    assert sum(sizes) == 300
+    assert max(sizes) * 512 <= 8_192
+    assert rows_of(ids.astype("float32"), labels).num_blocks < rows.num_blocks  # Features.
