@@ -82,7 +82,7 @@ def mean_step_of_sample(data: FitData, sample: FitData, at_once: int) -> float:
         sample: From `sample_data`.
         at_once: int, steps of an execution; the sample's first one is not timed.
     """
-    plans = [getattr(x, "plan", None) for x in (data.x, sample.x)]
+    plans: list[Any] = [getattr(x, "plan", None) for x in (data.x, sample.x)]
     if None in plans:
         return 1.0
     whole, some = (plan(0).widths * plan(0).sizes for plan in plans)
