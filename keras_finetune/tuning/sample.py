@@ -82,10 +82,10 @@ def mean_step_of_sample(data: FitData, sample: FitData, at_once: int) -> float:
         sample: From `sample_data`.
         at_once: int, steps of an execution; the sample's first one is not timed.
     """
-    plans: list[Any] = [getattr(x, "plan", None) for x in (data.x, sample.x)]
-    if None in plans:
+    if not (hasattr(data.x, "plan") and hasattr(sample.x, "plan")):
         return 1.0
-    whole, some = (plan(0).widths * plan(0).sizes for plan in plans)
+    plans = data.x.plan(0), sample.x.plan(0)
+    whole, some = (plan.widths * plan.sizes for plan in plans)
     return float(whole.mean() / some[at_once:].mean())
 
 
