@@ -89,7 +89,7 @@ def make_dataset(
         >>> store = build_store(tempfile.mkdtemp() + "/store", "v1", lambda: [rows])
         >>> dataset = make_dataset(store, lambda batch, rng: (batch["token_ids"],), num_buckets=1)
         >>> [x.numpy().shape for (x,) in dataset]
-        [(2, 8)]
+        [(2, 4)]
     """
     names = (ragged,) if isinstance(ragged, str) else tuple(ragged)
     lengths = np.sum([store.lengths(name) for name in names], axis=0)

@@ -173,7 +173,9 @@ def _loops(units: int) -> tuple[Any, Any]:
     @tf.function(jit_compile=True, reduce_retracing=True)
     def backward(upstream: Any, recurrent: Any, *kept: Any) -> Any:
         length = tf.shape(upstream)[0]
+        # Of the arguments some may say a batch of one, and others none.
         zeros = tf.zeros((tf.shape(upstream)[1], units))
+        zeros = tf.raw_ops.PlaceholderWithDefault(input=zeros, shape=(None, units))
         back = tf.transpose(recurrent)
 
         def step(t: Any, to_output: Any, to_cell: Any, found: Any) -> Any:
