@@ -1,6 +1,7 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,40 +165,64 @@ def planned_dataset(
             tell.
     """
     counter = EpochCounter()
+    plan_of = functools.lru_cache(maxsize=2)(plan)  # Two: the end of an epoch may meet the next.
 
-    def batches(planned: Plan, epoch: int, first_step: int = 0) -> Iterator[tuple[Any, ...]]:
-        for step, (rows, width) in enumerate(planned, first_step):
-            yield read(rows, width, np.random.default_rng([seed, epoch, step]))
+    def batch(epoch: int, step: int) -> tuple[Any, ...]:
+        rows, width = plan_of(epoch)[step]
+        return read(rows, width, np.random.default_rng([seed, epoch, step]))
 
-    def next_epoch() -> Iterator[tuple[Any, ...]]:
-        epoch = counter.next
+    def next_epoch() -> int:
         counter.next += 1
-        return batches(plan(epoch), epoch)
+        return counter.next - 1
 
     def start_at(epoch: int, step: int = 0) -> Any:
-        rest = plan(epoch).start_at(step)
-        dataset = _dataset(lambda: batches(rest, epoch, step), signature, rest.num_steps)
+        rest = plan_of(epoch).start_at(step)
+        steps = range(step, step + rest.num_steps)
+        dataset = _dataset(lambda: epoch, steps, batch, signature)
         dataset.plan, dataset.epochs, dataset.shuffled = lambda _: rest, EpochCounter(), shuffled
         return dataset
 
-    first = plan(0)
+    first = plan_of(0)
     if signature is None:
         extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
-        signature = _signature(*(next(batches(first.start_at(step), 0, step)) for step in extremes))
-    dataset = _dataset(next_epoch, signature, first.num_steps)
+        signature = _signature(*(batch(0, step) for step in extremes))
+    dataset = _dataset(next_epoch, range(first.num_steps), batch, signature)
     dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
     return dataset
 
 
 def _dataset(
-    batches: Callable[[], Iterator[tuple[Any, ...]]], signature: Any, num_steps: int
+    epoch: Callable[[], int],
+    steps: range,
+    batch: Callable[[int, int], tuple[Any, ...]],
+    signature: Any,
 ) -> Any:
+    """Read the batches of an epoch, whose number is asked for when a reading begins.
+
+    Only numbers go through TensorFlow from the epoch to its batches, in place of a Python
+    generator, which takes three calls into Python a batch.
+    """
     import tensorflow as tf
 
-    return read_ahead(
-        tf.data.Dataset.from_generator(batches, output_signature=signature), num_steps
-    )
+    specs = tf.nest.flatten(signature)
+
+    def arrays(epoch: np.ndarray, step: np.ndarray) -> list[np.ndarray]:
+        made = tf.nest.flatten(batch(int(epoch), int(step)))
+        return [np.asarray(x, s.dtype.as_numpy_dtype) for x, s in zip(made, specs, strict=True)]
+
+    def read_step(epoch: Any, step: Any) -> Any:
+        made = tf.numpy_function(arrays, [epoch, step], [spec.dtype for spec in specs])
+        for x, spec in zip(made, specs, strict=True):
+            x.set_shape(spec.shape)
+        return tf.nest.pack_sequence_as(signature, made)
+
+    def read_epoch(_: Any) -> Any:
+        number = tf.numpy_function(lambda: np.int64(epoch()), [], tf.int64)
+        every = tf.data.Dataset.range(steps.start, steps.stop)
+        return every.map(lambda step: read_step(number, step))
+
+    return read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
 
 
 def read_ahead(dataset: Any, num_steps: int) -> Any:
