@@ -40,9 +40,9 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     import tensorflow as tf
 
-    forward = tf.function(function, jit_compile=True, reduce_retracing=True)
+    forward = tf.function(function, jit_compile=True, reduce_retracing=True, autograph=False)
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
+    @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
     def backward(arguments: Any, upstream: Any) -> Any:
         watched = [x for x in arguments if x.dtype.is_floating]
         with tf.GradientTape() as tape:
@@ -75,7 +75,7 @@ def is_fusing() -> bool:
 
     try:
         with tf.init_scope():
-            tf.function(lambda x: x + x, jit_compile=True)(tf.ones(()))
+            tf.function(lambda x: x + x, jit_compile=True, autograph=False)(tf.ones(()))
     except (tf.errors.OpError, ValueError):
         return False
     return True

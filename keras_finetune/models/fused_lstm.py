@@ -141,7 +141,7 @@ def _loops(units: int) -> tuple[Any, Any]:
     def arrays(size: Any, *widths: int) -> list[tf.TensorArray]:
         return [tf.TensorArray("float32", size, element_shape=(None, width)) for width in widths]
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
+    @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
     def forward(projected: Any, recurrent: Any, bias: Any) -> Any:
         length = tf.shape(projected)[0]
         zeros = tf.zeros((tf.shape(projected)[1], units))
@@ -170,7 +170,7 @@ def _loops(units: int) -> tuple[Any, Any]:
         end = tf.while_loop(lambda t, *_: t < length, step, start)
         return [x.stack() for x in end[3:]]
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
+    @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
     def backward(upstream: Any, recurrent: Any, *kept: Any) -> Any:
         length = tf.shape(upstream)[0]
         # Of the arguments some may say a batch of one, and others none.

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.tuning.data_kinds import count_steps, tokens_per_step
+from keras_finetune.tuning.data_kinds import count_steps, is_tf_dataset, tokens_per_step
 from keras_finetune.tuning.prefix_cut import multiplications
 
 # Between two steps Keras spends some 2 ms in Python. Executions of 50 ms make that little, and
@@ -44,7 +44,8 @@ def choose_steps_per_execution(
     """
     if model.steps_per_execution != 1 or keras.backend.backend() != "tensorflow":
         return int(model.steps_per_execution)
-    steps = None if fit_args.get("steps_per_epoch") else count_steps(x, fit_args)
+    given = fit_args.get("steps_per_epoch")
+    steps = None if given and not is_tf_dataset(x) else count_steps(x, fit_args)
     if steps is None or model.run_eagerly or any(map(_acts_on_batches, callbacks)):
         return 1
     import tensorflow as tf
@@ -54,7 +55,10 @@ def choose_steps_per_execution(
     flops = 6.0 * multiplications(trained) * tokens_per_step(x, fit_args)
     seconds = flops / _FLOPS_PER_SECOND.get(device, 2e13)
     wanted = math.ceil(_EXECUTION_SECONDS / max(seconds, 1e-9))
-    return max(1, min(wanted, _MOST_STEPS, steps // _LEAST_EXECUTIONS))
+    at_once = max(1, min(wanted, _MOST_STEPS, steps // _LEAST_EXECUTIONS))
+    while given and given % at_once:  # Keras would run past the end that was asked for.
+        at_once -= 1
+    return at_once
 
 
 @contextmanager

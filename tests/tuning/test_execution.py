@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_finetune as kft
 from keras_finetune.tuning.execution import choose_steps_per_execution
@@ -75,6 +76,20 @@ def test_fit_gives_the_same_weights_and_only_fit_runs_several_at_a_time():
         assert np.isfinite(model.evaluate(x, y, verbose=0))
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_an_epoch_of_so_many_steps_ends_after_them():
+    x, y = rows(256)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4).repeat()
+    model = small_model()
+    assert choose_steps_per_execution(model, data, {"steps_per_epoch": 100}) == 5
+    tuner = kft.FineTuner(model)
+    for epochs in (1, 2):
+        history = tuner.fit(data, steps_per_epoch=100, epochs=epochs, verbose=0)
+        assert len(history.history["loss"]) == epochs
+    assert model.optimizer.iterations == 300
+    generator = ((x[:4], y[:4]) for _ in range(100))
+    assert choose_steps_per_execution(model, generator, {"steps_per_epoch": 100}) == 1
 
 
 def test_a_later_fit_with_other_steps_traces_anew():
