@@ -25,21 +25,65 @@ def compiled(
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return _with_xla(model, function) if few_shapes else _traced(function)
+        return _of_few_shapes(model, function) if few_shapes else _traced(function)
     if backend == "jax":
         return _jitted(model, function)
     return _without_gradients(function)
 
 
-def _with_xla(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+def by_shapes(function: Callable[..., Any], *, with_xla: bool) -> Callable[..., Any]:
+    """Trace a function once for each of a few shapes, on TensorFlow.
+
+    A `tf.function` would compare nested arguments with its signatures at every call, which for the
+    many tensors of a step takes as long as some of its layers.
+
+    Args:
+        function: From nested dicts of tensors to nested tensors, pure.
+        with_xla: Whether XLA compiles it as a whole.
+
+    Returns:
+        A function of the same arguments, which may be NumPy arrays.
+    """
+    import tensorflow as tf
+
+    traced: dict[Any, tuple[Any, Any]] = {}
+
+    def call(*args: Any) -> Any:
+        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(args)]
+        key = tuple((x.dtype, *x.shape) for x in flat)
+        if key not in traced:
+            traced[key] = _trace(function, args, flat, with_xla)
+        concrete, structure = traced[key]
+        return tf.nest.pack_sequence_as(structure, concrete(*flat))
+
+    return call
+
+
+def _trace(
+    function: Callable[..., Any], args: tuple[Any, ...], flat: list[Any], with_xla: bool
+) -> tuple[Any, Any]:
+    """A concrete function of flat tensors, and the structure of what it gives."""
+    import tensorflow as tf
+
+    structures: list[Any] = []
+
+    def of_flat(*tensors: Any) -> list[Any]:
+        found = function(*tf.nest.pack_sequence_as(args, tensors))
+        structures.append(tf.nest.map_structure(lambda _: None, found))
+        # What a step leaves as it is must be an output of its own.
+        return [tf.identity(x) for x in tf.nest.flatten(found)]
+
+    specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
+    traced = tf.function(of_flat, input_signature=specs, jit_compile=with_xla, autograph=False)
+    return traced.get_concrete_function(), structures[0]
+
+
+def _of_few_shapes(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
     import tensorflow as tf
 
     on_cpu = not tf.config.list_physical_devices("GPU")
     half = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
-    if on_cpu and half:
-        return _traced(function)
-    traced = tf.function(function, jit_compile=True, autograph=False)
-    return lambda *args: traced(*tf.nest.map_structure(tf.convert_to_tensor, args))
+    return by_shapes(function, with_xla=not (on_cpu and half))
 
 
 def _traced(function: Callable[..., Any]) -> Callable[..., Any]:

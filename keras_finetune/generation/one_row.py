@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_finetune.generation.compiled import by_shapes
+
 # From so many numbers on, XLA does not take a vector into the loop that multiplies it.
 _TOO_LONG = 4096
 
@@ -61,7 +63,7 @@ class OneRowStep:
                 return function(*args)
 
         self._transpose = tf.function(self._transposed, autograph=False)
-        self._run = tf.function(run, jit_compile=True, autograph=False)
+        self._run = by_shapes(run, with_xla=True)
         self._copies: dict[str, Any] | None = None
 
     def forget(self) -> None:
@@ -70,11 +72,9 @@ class OneRowStep:
 
     def __call__(self, *args: Any) -> Any:
         """Run the function on NumPy arrays or tensors."""
-        import tensorflow as tf
-
         if self._copies is None:
             self._copies = self._transpose()
-        return self._run(self._copies, tf.nest.map_structure(tf.convert_to_tensor, args))
+        return self._run(self._copies, args)
 
     def _transposed(self) -> dict[str, Any]:
         import tensorflow as tf
