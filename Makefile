@@ -37,15 +37,16 @@ quickstart: install
 # The first run is on TensorFlow and holds every test; the others hold those of the model, tuning
 # and metric code on the other backends.
 test: install
-	$(RUN) -m pytest -n 2 --durations=15
+	$(RUN) -m pytest -n 2 --dist loadgroup --durations=25
 	$(MAKE) --no-print-directory test-jax test-torch
 
 test-backends: install
 	$(MAKE) --no-print-directory test-tensorflow test-jax test-torch
 
-# JAX compiles each small model; without optimization that takes two thirds of the time.
+# JAX compiles each small model; without optimization that takes two thirds of the time. Slow tests
+# run on TensorFlow alone.
 test-%: install
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m backends --durations=8
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m "backends and not slow" --durations=8
 
 check: install
 	$(VENV)/bin/ruff check .

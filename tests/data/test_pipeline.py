@@ -4,8 +4,6 @@ import pytest
 
 from keras_finetune.data import Ragged, build_store, make_dataset
 
-pytestmark = pytest.mark.backends
-
 
 @pytest.fixture
 def store(tmp_path):
@@ -175,6 +173,7 @@ def test_randomness_of_features_is_a_function_of_seed_epoch_and_step(store):
     assert draws(make_dataset(store, noisy, seed=3)) == first
 
 
+@pytest.mark.backends
 def test_fit_sees_a_new_order_in_every_epoch(store):
     """What a model is shown, epoch by epoch, on any backend."""
     seen = []
@@ -201,6 +200,7 @@ def test_fit_sees_a_new_order_in_every_epoch(store):
     assert positions == sorted(positions)
 
 
+@pytest.mark.backends
 def test_plain_fit_reads_every_batch_of_an_epoch(store):
     """Also the rest of one, with the number of its steps known, and with validation data."""
 

@@ -148,6 +148,7 @@ def test_dropout_follows_its_seed():
     assert (found[0] != found[2]).any()
 
 
+@pytest.mark.slow
 def test_a_model_is_the_same_fused_and_plain(monkeypatch):
     """One block, forwards and backwards, with the kernels and without."""
     from keras_finetune.models.transformer_block import TransformerBlock

@@ -83,7 +83,13 @@ def assert_same(one, other):
 
 @pytest.mark.backends
 @pytest.mark.parametrize(
-    "freeze", [("backbone", {}), ("backbone", {"bottom": 1}), ("embeddings", {})], ids=str
+    "freeze",
+    [
+        pytest.param(("backbone", {}), marks=pytest.mark.slow),
+        ("backbone", {"bottom": 1}),
+        pytest.param(("embeddings", {}), marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_a_transformer_trains_as_without(task, computed, freeze):
     make = lambda: transformer(task, dropout=0.1)  # noqa: E731
@@ -184,7 +190,6 @@ def test_a_higher_cut_goes_on_from_a_lower_one(task, computed):
     assert computed[1][:1] == ["block_2"]
 
 
-@pytest.mark.backends
 def test_stages_are_the_same_with_and_without(task):
     found = []
     for cache_frozen in (True, False):
@@ -248,7 +253,6 @@ def nested():
     return keras.Model(ids, keras.layers.Dense(2, name="out")(x))
 
 
-@pytest.mark.backends
 def test_a_users_pipeline_of_a_nested_model_with_keras_masks(computed):
     tf = pytest.importorskip("tensorflow")
 
@@ -341,7 +345,6 @@ def test_one_epoch_is_not_worth_it(task, computed, monkeypatch):
     assert not computed
 
 
-@pytest.mark.backends
 def test_frozen_dropout_is_a_choice(task):
     """Off by default, cached or not; active on demand, and then nothing is cached."""
     make = lambda: transformer(task, dropout=0.5)  # noqa: E731

@@ -17,7 +17,7 @@ OPTIMIZERS = [
     "Adadelta",
     "Adafactor",
     "Lion",
-    pytest.param("SGD", marks=pytest.mark.backends),
+    "SGD",
     "Lamb",
     pytest.param("Muon", marks=pytest.mark.backends),
 ]
