@@ -18,6 +18,8 @@ from keras_finetune.tuning.memory import on_gpu
 _TOKENS_PER_BATCH, _ON_GPU = 2_048, 8_192
 _ROWS_PER_BATCH = 256
 _BATCHES_COMPARED = 3
+# Every row is computed once: a width compiles for as long as it takes to compute some batches.
+_FEWEST_WIDTHS, _MOST_WIDTHS, _WIDTHS_OF_ROOT = 3, 8, 0.4
 
 Replace = Callable[[Any, np.ndarray, int], Any]
 
@@ -63,7 +65,7 @@ class PlannedRows:
             planned = make_plan(
                 self.lengths,
                 tokens_per_batch=tokens,
-                widths=bucket_widths(self.lengths, 8),
+                widths=_few_widths(self.lengths, tokens),
                 shuffle=True,
             )
             self._batches = [(batch.rows, batch.width) for batch in planned]
@@ -119,6 +121,11 @@ class PlannedRows:
             return replace(x, self._position[rows], width), *rest
 
         return planned_dataset(self.plan, read, shuffled=self.shuffled, seed=self.seed)
+
+
+def _few_widths(lengths: np.ndarray, tokens_per_batch: int) -> np.ndarray:
+    wanted = round(_WIDTHS_OF_ROOT * (lengths.sum() / tokens_per_batch) ** 0.5)
+    return bucket_widths(lengths, min(max(wanted, _FEWEST_WIDTHS), _MOST_WIDTHS))
 
 
 @dataclass
