@@ -50,7 +50,9 @@ class Beams:
             Two arrays (prompts * size,): the row that each beam now continues, and its new token.
         """
         vocab_size = logits.shape[-1]
-        totals = log_softmax(logits.astype(np.float64)).reshape(self.prompts, self.size, -1)
+        with np.errstate(invalid="ignore"):  # A beam that has no token left.
+            totals = log_softmax(logits.astype(np.float64)).reshape(self.prompts, self.size, -1)
+        totals = np.where(np.isnan(totals), -np.inf, totals)
         totals = (totals + self.scores[:, :, None]).reshape(self.prompts, -1)
         # Each beam has one continuation for each end token, so that enough go on in any case.
         wanted = min(self.size * (1 + len(self.end_ids)), totals.shape[1])
@@ -62,6 +64,10 @@ class Beams:
         before = self.tokens
         self.tokens = list(before)
         for prompt in np.flatnonzero(~self.done):
+            if not np.isfinite(totals[prompt]).any():
+                self._finish_all(int(prompt))
+                self.done[prompt] = True
+                continue
             going_on = 0
             for rank, candidate in enumerate(best[prompt]):
                 beam, token = divmod(int(candidate), vocab_size)
@@ -83,13 +89,16 @@ class Beams:
         found = []
         for prompt in range(self.prompts):
             if not self.done[prompt]:
-                for beam in range(self.size):
-                    score = float(self.scores[prompt, beam])
-                    tokens = self.tokens[prompt * self.size + beam]
-                    if np.isfinite(score) and len(tokens):
-                        self._finish(prompt, score, tokens, 0)
+                self._finish_all(prompt)
             found.append(max(self.finished[prompt], key=lambda pair: pair[0])[1])
         return found
+
+    def _finish_all(self, prompt: int) -> None:
+        for beam in range(self.size):
+            score = float(self.scores[prompt, beam])
+            tokens = self.tokens[prompt * self.size + beam]
+            if np.isfinite(score) and len(tokens):
+                self._finish(prompt, score, tokens, 0)
 
     def _finish(self, prompt: int, score: float, tokens: np.ndarray, end: int) -> None:
         score /= (len(tokens) + end) ** self.length_penalty

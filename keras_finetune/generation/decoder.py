@@ -1,5 +1,6 @@
 """A model run a few tokens at a time: what earlier tokens left behind is kept."""
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_finetune.generation.compiled import compiled
-from keras_finetune.generation.one_row import one_row_step
+from keras_finetune.generation.one_row import OneRowStep, one_row_step
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
     Attention,
@@ -43,6 +44,8 @@ Kept = dict[str, dict[str, Any]]
 class CachedDecoder:
     """Gives the logits of each row's next token, and computes every token once.
 
+    A copy (`copy.copy`) shares what was compiled, and goes on by itself: one for each generation.
+
     The model's graph is cut in two: what does not depend on the target, an encoder, runs once; the
     rest runs once for the prompts and then once a token.
 
@@ -67,6 +70,7 @@ class CachedDecoder:
         heads = [n for n, step in enumerate(self._target) if _is_head(step)]
         self._head = heads[0] if heads else len(self._target)
         self._kept: Kept = {}
+        self._copies: Any = None
         self._begin = compiled(model, self._begin_, few_shapes=False)
         self._read = compiled(model, self._step_, few_shapes=False)
         self._step = compiled(model, self._step_, few_shapes=True)
@@ -86,7 +90,7 @@ class CachedDecoder:
         Returns:
             (batch, vocab_size) float32, the logits of the tokens that come next.
         """
-        self.finish()
+        self._copies = None
         batch, width = prompts.shape
         capacity = rounded(width + room, 4 * COLUMNS)
         self._seen = np.zeros((batch, capacity), bool)
@@ -125,12 +129,6 @@ class CachedDecoder:
         self._seen, self._lengths = self._seen[rows], self._lengths[rows]
         self._source_mask = self._source_mask[rows]
 
-    def finish(self) -> None:
-        """Give up what was kept."""
-        self._kept = {}
-        if self._one_row:
-            self._one_row.forget()
-
     def _run(
         self, tokens: np.ndarray, positions: np.ndarray, real: np.ndarray, last: np.ndarray
     ) -> np.ndarray:
@@ -141,7 +139,8 @@ class CachedDecoder:
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
         run = self._read
         if count == 1 and self._slot:
-            run = self._one_row if self._one_row and len(tokens) == 1 else self._step
+            one_row = self._one_row if len(tokens) == 1 else None
+            run = self._step if one_row is None else self._with_copies(one_row)
         logits, self._kept = run(
             tokens.astype(np.int32),
             np.int32(self._slot),
@@ -155,6 +154,12 @@ class CachedDecoder:
         self._slot += count
         found: np.ndarray = ops.convert_to_numpy(logits)
         return found
+
+    def _with_copies(self, one_row: OneRowStep) -> Any:
+        """The step for one row, with copies of the weights that last as long as its text."""
+        if self._copies is None:
+            self._copies = one_row.copies()
+        return functools.partial(one_row, self._copies)
 
     def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> Kept:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]

@@ -85,9 +85,13 @@ def generate(
         top_p=top_p,
         repetition_penalty=repetition_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
+        seed=seed,
+        batch_size=batch_size,
     )
-    if isinstance(prompts, str):
-        raise ValueError("generate takes a list of prompts. Received one text: put it in [...].")
+    if isinstance(prompts, str) or not hasattr(prompts, "__len__"):
+        raise ValueError(
+            f"generate takes a list of prompts. Received: {prompts!r:.100}. Put it in [...]."
+        )
     check_model(model)
     if len(prompts) == 0:
         return []
@@ -117,7 +121,6 @@ def generate(
             new = _one_by_one(batch, settings, stops, rng)
         for row, tokens in zip(rows, new, strict=False):
             found[row] = stops.cut(tokens, as_text=as_texts)
-    decoder.finish()
     return found
 
 
@@ -179,6 +182,7 @@ def stream(
         top_p=top_p,
         repetition_penalty=repetition_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
+        seed=seed,
     )
     check_model(model)
     tokenizer = getattr(model, "tokenizer", None)
@@ -222,8 +226,13 @@ def _choices(
     going_on = np.ones(batch.size, bool)
     while True:
         so_far = [np.array(row, np.int32) for row in new]
+        logits = batch.allowed(so_far, settings)
+        if settings.no_repeat_ngram_size:  # It may leave a row no token.
+            possible = np.isfinite(logits).any(axis=-1)
+            going_on &= possible
+            logits = np.where(possible[:, None], logits, 0.0)
         tokens = choose(
-            batch.allowed(so_far, settings),
+            logits,
             temperature=settings.temperature,
             top_k=settings.top_k,
             top_p=settings.top_p,
@@ -262,7 +271,6 @@ def _pieces(
         if len(text) > len(given) and not stops.found(new[0]):
             yield text[len(given) :]
             given = text
-    batch.decoder.finish()
     rest = stops.cut(np.array(new[0], np.int32), as_text=True)[len(given) :]
     if rest:
         yield rest

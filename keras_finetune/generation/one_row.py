@@ -64,17 +64,14 @@ class OneRowStep:
 
         self._transpose = tf.function(self._transposed, autograph=False)
         self._run = by_shapes(run, with_xla=True)
-        self._copies: dict[str, Any] | None = None
 
-    def forget(self) -> None:
-        """Give the copies up; the next call makes them anew, from the weights of then."""
-        self._copies = None
+    def copies(self) -> Any:
+        """Transpose the weights as they are now, for calls."""
+        return self._transpose()
 
-    def __call__(self, *args: Any) -> Any:
-        """Run the function on NumPy arrays or tensors."""
-        if self._copies is None:
-            self._copies = self._transpose()
-        return self._run(self._copies, args)
+    def __call__(self, copies: Any, *args: Any) -> Any:
+        """Run the function on NumPy arrays or tensors, with weights from `copies`."""
+        return self._run(copies, args)
 
     def _transposed(self) -> dict[str, Any]:
         import tensorflow as tf

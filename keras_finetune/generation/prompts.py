@@ -1,5 +1,6 @@
 """Prompts in a decoder: their token ids, padded, and what each row has got so far."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,7 +41,8 @@ class PromptBatch:
         settings: Settings,
         ends: tuple[int, ...],
     ) -> None:
-        self.decoder, self.ends = decoder, ends
+        # What is kept of these prompts is theirs; what was compiled is shared.
+        self.decoder, self.ends = copy.copy(decoder), ends
         longest = most_positions(model, source=begin is not None)
         prompts, mask = _padded(ids, pad_id, longest)
         source: dict[str, np.ndarray] = {}
@@ -48,7 +50,7 @@ class PromptBatch:
             source = {"token_ids": prompts, "padding_mask": mask.astype(np.int32)}
             prompts, mask = np.full((len(ids), 1), begin, np.int32), np.ones((len(ids), 1), bool)
             ids = [np.array([begin], np.int32)] * len(ids)
-        self.logits = decoder.start(prompts, mask, settings.max_new_tokens, source)
+        self.logits = self.decoder.start(prompts, mask, settings.max_new_tokens, source)
         self.prompts = list(ids)
         self.size = len(ids)
 
@@ -76,12 +78,15 @@ def decoder_of(model: keras.Model, use_cache: bool) -> Any:
     """Return a model's decoder, which stays with it, so that nothing is compiled again."""
     kind: Callable[[keras.Model], Any]
     kind = CachedDecoder if use_cache and can_keep(model) else RecomputingDecoder
-    # Quantizing a model, for one, changes its variables.
-    key = (kind, tuple(map(id, model.variables)))
+    # Quantizing a model changes its variables, and another precision what layers compute in.
+    layers = tuple(layer.compute_dtype for layer in model._flatten_layers())
+    now = (tuple(map(id, model.variables)), layers)
+    key = (kind, now)
     known = getattr(model, "_keras_finetune_decoders", None)
     if known is None:
         known = model._keras_finetune_decoders = _Decoders()
     if key not in known.made:
+        known.made = {k: made for k, made in known.made.items() if k[1] == now}
         known.made[key] = kind(model)
     return known.made[key]
 
@@ -98,7 +103,7 @@ def token_ids_of(
 ) -> np.ndarray:
     """Return the token ids of a prompt, which may be a text."""
     if not isinstance(prompt, str):
-        return np.asarray(prompt, np.int32)
+        return _checked_ids(prompt, model)
     if tokenizer is None:
         raise ValueError(
             "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
@@ -109,6 +114,28 @@ def token_ids_of(
     if len(ids) and ids[-1] in ends and not target_prefix(model):
         ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
     return np.asarray(ids, np.int32)
+
+
+def _checked_ids(prompt: Any, model: keras.Model) -> np.ndarray:
+    if isinstance(prompt, list | tuple) and not prompt:
+        return np.zeros(0, np.int32)
+    try:
+        ids = np.asarray(prompt)
+    except ValueError:
+        ids = np.asarray(None)
+    if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(
+            "A prompt must be a text, or a list of token ids, which are ints, and prompts a list "
+            f"of such: [[5, 6]], not [5, 6]. Received the prompt {prompt!r:.100}."
+        )
+    known = model.outputs[0].shape[-1]
+    if ids.size and not (ids.min() >= 0 and ids.max() < known):
+        wrong = ids[(ids < 0) | (ids >= known)][0]
+        raise ValueError(
+            f"{model.name!r} knows the token ids from 0 to {known - 1}. Received the id {wrong} in "
+            "a prompt: was it encoded by another tokenizer?"
+        )
+    return ids.astype(np.int32)
 
 
 def first_token(model: keras.Model, start_id: int | None) -> int | None:

@@ -47,9 +47,6 @@ class RecomputingDecoder:
         self._tokens, self._lengths = self._tokens[rows], self._lengths[rows]
         self._source = {name: x[rows] for name, x in self._source.items()}
 
-    def finish(self) -> None:
-        """Give up what was kept; see `CachedDecoder.finish`."""
-
     def _run(self) -> np.ndarray:
         mask = np.arange(self._tokens.shape[1]) < self._lengths[:, None]
         target = {"token_ids": self._tokens, "padding_mask": mask.astype(np.int32)}

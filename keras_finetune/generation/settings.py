@@ -1,7 +1,9 @@
 """How texts are to be generated, and what of a model and its prompts must be so for that."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import keras
@@ -9,6 +11,15 @@ import numpy as np
 
 from keras_finetune.generation.decoder import target_prefix
 from keras_finetune.models import PositionEmbedding
+
+_LEAST = {
+    "max_new_tokens": 1,
+    "num_beams": 1,
+    "no_repeat_ngram_size": 0,
+    "top_k": 1,
+    "seed": 0,
+    "batch_size": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -23,19 +34,30 @@ class Settings:
     top_p: float | None = None
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
+    seed: int = 0
+    batch_size: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("max_new_tokens", 1), ("num_beams", 1), ("no_repeat_ngram_size", 0)):
+        for name, least in _LEAST.items():
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be an int of at least {least}. Received: {value!r}.")
+            if value is None and name == "top_k":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+                also = ", or None" if name == "top_k" else ""
+                raise ValueError(
+                    f"{name} must be an int of at least {least}{also}. Received: {value!r}."
+                )
+        for name in ("length_penalty", "temperature", "repetition_penalty", "top_p"):
+            value = getattr(self, name)
+            if value is None and name == "top_p":
+                continue
+            if not isinstance(value, Real) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a finite number. Received: {value!r}.")
         if not self.temperature >= 0:
             raise ValueError(
                 f"temperature must be at least 0, where 0 takes the most probable token. Received: "
                 f"{self.temperature!r}."
             )
-        if self.top_k is not None and self.top_k < 1:
-            raise ValueError(f"top_k must be at least 1, or None. Received: {self.top_k!r}.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(
                 f"top_p must be above 0 and at most 1, or None. Received: {self.top_p!r}."
@@ -168,4 +190,7 @@ def end_ids_of(end_id: Any, tokenizer: Any) -> tuple[int, ...]:
             "It is not known which token ends a text: the tokenizer has no eos or sep token. Give "
             "end_id, a token id; end_id=-1 lets no token end it."
         )
-    return (int(end_id),) if isinstance(end_id, int | np.integer) else tuple(map(int, end_id))
+    ends = (end_id,) if isinstance(end_id, Integral) else end_id
+    if isinstance(ends, str) or not all(isinstance(each, Integral) for each in ends):
+        raise ValueError(f"end_id must be a token id, or several. Received: {end_id!r}.")
+    return tuple(map(int, ends))

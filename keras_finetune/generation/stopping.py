@@ -1,6 +1,6 @@
 """Texts before which generation stops."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ class Stops:
     """
 
     def __init__(self, texts: Sequence[str], tokenizer: Any) -> None:
+        if not isinstance(texts, Iterable):
+            raise ValueError(f"stop must be texts that are not empty. Received: {texts!r}.")
         self._texts = (texts,) if isinstance(texts, str) else tuple(texts)
         self._tokenizer = tokenizer
         if not all(isinstance(text, str) and text for text in self._texts):

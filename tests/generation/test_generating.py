@@ -1,5 +1,8 @@
 """Generation by real models: what is kept changes nothing."""
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +10,8 @@ import pytest
 import keras_finetune as kft
 from keras_finetune import models
 from keras_finetune.generation.decoder import can_keep
+from keras_finetune.generation.prompts import decoder_of
+from keras_finetune.tuning.precision import set_precision
 
 VOCAB = 60
 PROMPTS = [[5, 6, 7, 8, 9, 10, 11], [12], [13, 14, 15], [40, 41, 42, 43, 44]]
@@ -195,3 +200,46 @@ def test_a_stream_is_the_text_in_pieces(speaker, stop):
         assert "".join(pieces) == kft.generation.generate(speaker, [prompt], **options)[0]
         assert len(pieces) > 1
         assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_several_texts_go_on_at_once():
+    keras.utils.set_random_seed(0)
+    words = [f"w{n}" for n in range(10)]
+    tokenizer = kft.data.Tokenizer.train([" ".join(words)], 280, progress=False)
+    backbone = models.transformer_decoder(tokenizer.vocab_size, 2, 4, 32, max_length=64)
+    model = peaked(models.language_model(backbone))
+    model.tokenizer = tokenizer
+    options = {"max_new_tokens": 9, "end_id": -1}
+    alone = [kft.generation.generate(model, [word], **options)[0] for word in words[:3]]
+    streams = [kft.generation.stream(model, word, **options) for word in words[:3]]
+    found = [""] * 3
+    for pieces in itertools.zip_longest(*streams, fillvalue=""):
+        assert run(model, [[5, 6], [7]], **options)  # One more between their steps.
+        found = [text + piece for text, piece in zip(found, pieces, strict=True)]
+    assert found == alone
+    with ThreadPoolExecutor(3) as pool:
+        each = pool.map(lambda word: kft.generation.generate(model, [word], **options)[0], words)
+        assert list(each)[:3] == alone
+
+
+def test_another_precision_counts():
+    keras.utils.set_random_seed(0)
+    model = peaked(models.language_model(gpt2()))
+    before = run(model)
+    set_precision(model, "mixed_bfloat16")
+    made = decoder_of(model, True)
+    assert run(model, PROMPTS[:2])
+    assert run(model)
+    assert decoder_of(model, True) is made
+    set_precision(model, "float32")
+    assert run(model) == before
+
+
+@pytest.mark.parametrize("num_beams", [1, 2])
+def test_a_text_ends_where_no_token_is_left(num_beams):
+    keras.utils.set_random_seed(0)
+    backbone = models.transformer_decoder(6, 1, 2, 8, max_length=32)
+    model = peaked(models.language_model(backbone))
+    options = {"no_repeat_ngram_size": 1, "num_beams": num_beams, "end_id": -1}
+    (new,) = run(model, [[1, 2]], max_new_tokens=20, **options)
+    assert sorted(new) == [0, 3, 4, 5]

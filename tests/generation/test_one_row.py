@@ -36,7 +36,6 @@ def logits(model, tokens, rows=1):
     repeated = np.repeat([tokens], rows, axis=0)
     found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), 9, {})]
     found += [decoder.next(repeated[:, n].astype("int32")) for n in range(2, len(tokens))]
-    decoder.finish()
     return np.array(found)[:, 0]
 
 
@@ -64,7 +63,9 @@ def test_changed_weights_count():
 def test_no_copy_stays():
     model = llama()
     kft.generation.generate(model, [PROMPT], max_new_tokens=3, end_id=-1)
-    assert decoder_of(model, True)._one_row._copies is None
+    shared = decoder_of(model, True)
+    assert shared._copies is None
+    assert not shared._kept
 
 
 def test_what_would_be_slower_is_left_alone():

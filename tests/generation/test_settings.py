@@ -21,8 +21,15 @@ def model():
         ({"num_beams": 0}, "num_beams must be an int of at least 1. Received: 0"),
         ({"num_beams": 2.5}, "num_beams must be an int"),
         ({"temperature": -1.0}, "temperature must be at least 0"),
-        ({"temperature": float("nan")}, "temperature must be at least 0"),
-        ({"temperature": 1.0, "top_k": 0}, "top_k must be at least 1"),
+        ({"temperature": float("nan")}, "temperature must be a finite number"),
+        ({"temperature": "1"}, "temperature must be a finite number"),
+        ({"length_penalty": float("inf")}, "length_penalty must be a finite number"),
+        ({"temperature": 1.0, "top_k": 2.5}, "top_k must be an int of at least 1, or None"),
+        ({"batch_size": 0}, "batch_size must be an int of at least 1"),
+        ({"seed": -1}, "seed must be an int of at least 0"),
+        ({"stop": 3}, "stop must be texts"),
+        ({"end_id": "x"}, "end_id must be a token id"),
+        ({"temperature": 1.0, "top_k": 0}, "top_k must be an int of at least 1"),
         ({"temperature": 1.0, "top_p": 1.5}, "top_p must be above 0"),
         ({"top_k": 5}, "Give a temperature"),
         ({"temperature": 1.0, "num_beams": 2}, "Beam search does not sample"),
@@ -44,6 +51,14 @@ def test_arguments(model, options, message):
     ("prompts", "message"),
     [
         ("text", "a list of prompts"),
+        (None, "a list of prompts"),
+        ([1, 2, 3], r"\[\[5, 6\]\], not \[5, 6\]"),
+        ([None], "A prompt must be a text, or a list of token ids"),
+        ([["a"]], "A prompt must be a text, or a list of token ids"),
+        ([[[1], [2, 3]]], "A prompt must be a text, or a list of token ids"),
+        ([np.array([1.5, 2.5])], "which are ints"),
+        ([[-1]], "from 0 to 49. Received the id -1"),
+        ([[3, 50]], "from 0 to 49. Received the id 50"),
         (["text"], "Texts need a tokenizer"),
         ([[1], []], "Prompt 1 has no tokens"),
         ([np.ones(17, int)], "Use shorter prompts"),
@@ -52,6 +67,13 @@ def test_arguments(model, options, message):
 def test_prompts(model, prompts, message):
     with pytest.raises(ValueError, match=message):
         kft.generation.generate(model, prompts, max_new_tokens=2, end_id=-1)
+
+
+def test_numpy_numbers_are_numbers(model):
+    new = kft.generation.generate(
+        model, [[1]], max_new_tokens=np.int64(2), temperature=np.float32(1), end_id=np.int32(-1)
+    )
+    assert len(new[0]) == 2
 
 
 def test_no_prompts(model):
