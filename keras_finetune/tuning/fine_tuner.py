@@ -26,7 +26,12 @@ from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
-from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once
+from keras_finetune.tuning.prefix_choice import (
+    CacheFrozen,
+    FitData,
+    check_cache_frozen,
+    frozen_once,
+)
 from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
@@ -218,6 +223,7 @@ class FineTuner:
         self._refuse_while_fitting("fit")
         if not isinstance(epochs, int) or epochs < 1:
             raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
+        check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
         loss = recipe.compile_args.get("loss")
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
@@ -346,6 +352,7 @@ class FineTuner:
             The estimate; `rich.print` shows it as a table.
         """
         self._refuse_while_fitting("estimate")
+        check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
         check_fit_data(
             self.model,

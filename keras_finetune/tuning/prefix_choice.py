@@ -103,6 +103,21 @@ class CachePlan:
     size: int
 
 
+def check_cache_frozen(cache_frozen: Any) -> None:
+    """Refuse what is neither True, False, "auto" nor a folder.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    is_folder = isinstance(cache_frozen, str | os.PathLike) and str(cache_frozen)
+    words = ("auto", "true", "false", "none")
+    misspelt = str(cache_frozen) != "auto" and str(cache_frozen).lower() in words
+    if not isinstance(cache_frozen, bool) and (not is_folder or misspelt):
+        raise ValueError(
+            f'cache_frozen must be "auto", True, False or a folder. Received: {cache_frozen!r}'
+        )
+
+
 def plan_cache(
     cut: PrefixCut | None, data: FitData, folder: Path, epochs: int, *, asked: bool
 ) -> CachePlan | str:
@@ -173,7 +188,13 @@ def disk_budget(folder: Path) -> int:
     """
     chosen = os.environ.get("KERAS_FINETUNE_CACHE_GB")
     if chosen:
-        return int(float(chosen) * 1e9)
+        try:
+            return int(float(chosen) * 1e9)
+        except ValueError:
+            raise ValueError(
+                "KERAS_FINETUNE_CACHE_GB must be a number of gigabytes, such as 20. Received: "
+                f"{chosen!r}"
+            ) from None
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free // 2
@@ -254,7 +275,7 @@ def _share_saved(cut: PrefixCut, epochs: int) -> float:
 
 
 def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.2f} GB"
+    return f"{size / 1e9:.2f} GB" if size >= 1e7 else f"{size / 1e6:.3f} MB"
 
 
 def _say(line: str) -> None:

@@ -1,5 +1,6 @@
 """The rows that a frozen prefix is computed for: read once, and served with what was computed."""
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -78,12 +79,16 @@ class PlannedRows:
     def refusal(self) -> str | None:
         """Say why these rows cannot be cached; None if they can."""
         rows, width = self._batches[0]
-        one, other = (self.read(rows[:2], width, np.random.default_rng(i))[0] for i in range(2))
+        rng = np.random.default_rng(0)
+        before = rng.bit_generator.state
+        one, other = (self.read(rows[:2], width, rng)[0] for _ in range(2))
         same = [
             np.array_equal(a, b)
             for a, b in zip(keras.tree.flatten(one), keras.tree.flatten(other), strict=True)
         ]
-        return None if all(same) else "the inputs are drawn anew in every epoch"
+        if all(same) and rng.bit_generator.state == before:
+            return None
+        return "the inputs are drawn anew in every epoch"
 
     def blocks(self) -> Iterator[Block]:
         """Yield the inputs of all rows, in the order that `positions` tells."""
@@ -134,11 +139,9 @@ class ReplayedRows:
 
     Attributes:
         dataset: The data set.
-        key: Identifies the rows.
     """
 
     dataset: Any
-    key: str
     lengths: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -148,6 +151,11 @@ class ReplayedRows:
 
     def _first_size(self) -> int:
         return len(keras.tree.flatten(next(self.dataset.as_numpy_iterator(), [()]))[0])
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Identifies the rows: nothing but all of them does."""
+        return _digest([_digest(block.x) for block in self.blocks()])
 
     def refusal(self) -> str | None:
         """Say why these rows cannot be cached; None if they can."""
@@ -223,7 +231,7 @@ def rows_of(
     if is_arrays(x):
         return _array_rows(x, [v for v in (y, sample_weight) if v is not None], batch_size, shuffle)
     if is_tf_dataset(x):
-        return ReplayedRows(x, "")
+        return ReplayedRows(x)
     return f"{type(x).__name__} may give other rows in every epoch"
 
 

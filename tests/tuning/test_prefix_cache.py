@@ -277,6 +277,46 @@ def test_a_users_pipeline_of_a_nested_model_with_keras_masks(computed):
     assert_same(*found)
 
 
+def test_other_batches_of_a_users_pipeline_are_not_taken_for_the_same(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(0)
+    first, y = rng.normal(size=(64, 5)).astype("float32"), np.arange(64) % 2
+    second = np.concatenate([first[:8], rng.normal(size=(56, 5)).astype("float32")])
+
+    def trained(x, cache_frozen):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+        tuner = FineTuner(model)
+        tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        tuner.freeze(model.layers[0])
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+        tuner.fit(data, epochs=2, cache_frozen=cache_frozen, verbose=0)
+        return tuner.history
+
+    assert_same(trained(first, tmp_path / "kept"), trained(first, False))
+    assert_same(trained(second, tmp_path / "kept"), trained(second, False))
+
+
+def test_rows_that_are_seldom_drawn_anew_are_refused(task):
+    data = task.dataset(task.rows, batch_size=16)
+    plain = data.read
+
+    def read(rows, width, rng):
+        x, y = plain(rows, width, rng)
+        hidden = rng.random(len(rows)) < 0.001
+        return {**x, "token_ids": np.where(hidden[:, None], 1, x["token_ids"])}, y
+
+    assert rows_of(data, None).refusal() is None
+    data.read = read
+    assert "drawn anew" in rows_of(data, None).refusal()
+
+
+@pytest.mark.parametrize("wrong", [None, "", 3, "Auto", "true"])
+def test_cache_frozen_is_checked_first(task, wrong):
+    with pytest.raises(ValueError, match='cache_frozen must be "auto", True, False or a folder'):
+        losses(task, lambda: transformer(task), wrong)
+
+
 def test_random_pipelines_are_refused():
     tf = pytest.importorskip("tensorflow")
     x, y = np.random.default_rng(0).normal(size=(64, 5)).astype("float32"), np.arange(64) % 2
@@ -316,7 +356,10 @@ def test_nothing_frozen_is_said(task):
 
 def test_the_disk_budget_is_kept(task, monkeypatch, capsys):
     monkeypatch.setenv("KERAS_FINETUNE_CACHE_GB", "0.000001")
-    with pytest.raises(ValueError, match="their activations take"):
+    with pytest.raises(ValueError, match=r"their activations take .* of 0.001 MB for caches"):
+        losses(task, lambda: transformer(task), True)
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE_GB", "lots")
+    with pytest.raises(ValueError, match=r"must be a number of gigabytes.*'lots'"):
         losses(task, lambda: transformer(task), True)
 
 
