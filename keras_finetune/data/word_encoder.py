@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ _WORDS_TO_JUDGE = 20_000
 # What looks at one character at a time, and what never makes one token of two words.
 _NORMALIZERS = {"BertNormalizer", "Lowercase", "NFD", "NFKD", "StripAccents"}
 _DROPS_SPACES = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit"}
+_SPACE_BESIDE_WHITE_SPACE = re.compile(r" \s|\s ")
 
 
 class WordEncoder:
@@ -87,12 +89,13 @@ class WordEncoder:
         """All words, and where each text's begin, and the end."""
         space, joint = " ", " "
         if self._keeps_spaces:
-            # A word has the space before it. Of several spaces the last one is the word's, the
-            # others make tokens of their own: such texts are one word.
+            # A word has the space before it. Where a space is beside other white space, or ends the
+            # text, only the last of it is the word's: such texts are one word.
             space, joint = "\0 ", "\0"
             if any("\0" in text for text in texts):
                 return None
-            texts = [text if "  " in text else text.replace(" ", space) for text in texts]
+            beside = _SPACE_BESIDE_WHITE_SPACE.search
+            texts = [text if beside(text) else text.replace(" ", space) for text in texts]
         counts = np.fromiter((text.count(joint) + 1 for text in texts), np.int64, len(texts))
         return joint.join(texts).split(joint), np.concatenate([[0], np.cumsum(counts)])
 
