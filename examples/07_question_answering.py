@@ -17,6 +17,7 @@ three epochs in windows of 256, was not measured.
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import keras
@@ -95,5 +96,8 @@ else:
 
 if arguments.interactive:
     rich.print(Text(f"\n{document[:2_000]}\n", style="dim"))
-    while question := input("Ask about this text (nothing: end): ").strip():
-        show(question, document, task.predict(tuner.model, [(question, document)])[0])
+    print("A question about this text in a line; an empty line ends:")
+    for question in iter(sys.stdin.readline, ""):
+        if not question.strip():
+            break
+        show(question.strip(), document, task.predict(tuner.model, [(question, document)])[0])

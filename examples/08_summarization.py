@@ -18,6 +18,7 @@ is what this task wants.
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import keras
@@ -102,5 +103,9 @@ for row, written in zip(shown, task.predict(tuner.model, shown), strict=True):
 
 if arguments.out:
     print(f"Saved to {kft.tasks.save(task, tuner.model, arguments.out)}")
-while arguments.interactive and (text := input("\nA text, or nothing to end: ").strip()):
-    print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))
+if arguments.interactive:
+    print("\nA text in a line; an empty line ends:")
+    for text in iter(sys.stdin.readline, ""):
+        if not text.strip():
+            break
+        print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))

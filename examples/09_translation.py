@@ -18,6 +18,7 @@ after a minute of processor time.
 
 import argparse
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -125,5 +126,9 @@ for row, written in zip(test.head(6), task.predict(tuner.model, sources[:6]), st
 
 if arguments.out:
     print(f"Saved to {kft.tasks.save(task, tuner.model, arguments.out)}")
-while arguments.interactive and (text := input("\nA text, or nothing to end: ").strip()):
-    print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))
+if arguments.interactive:
+    print("\nA text in a line; an empty line ends:")
+    for text in iter(sys.stdin.readline, ""):
+        if not text.strip():
+            break
+        print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))

@@ -14,9 +14,11 @@ one from random weights 58.5%, in two minutes of processor time; with `--rows 15
 had 43.3% and 56.2%. `examples/quickstart.py` pretrains on 5,000 texts, and there it is ahead.
 
     python examples/10_pretrain_then_fine_tune.py [--quick] [--masked] [--text book.txt]
+                                                     [--interactive]
 """
 
 import argparse
+import sys
 
 import keras
 import rich
@@ -31,6 +33,7 @@ parser.add_argument("--masked", action="store_true", help="learn hidden words, f
 parser.add_argument("--texts", type=int, default=2_500, help="texts to pretrain on")
 parser.add_argument("--rows", type=int, default=500, help="labelled rows to fine-tune on")
 parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning, in all")
+parser.add_argument("--interactive", action="store_true", help="classify what you type")
 arguments = parser.parse_args()
 quick = arguments.quick
 if quick:
@@ -94,6 +97,7 @@ stages = kft.linear_probe_then_tune(
 )
 tuner.fit_stages(stages, labelled, validation_data=validated)
 score("pretrained", tuner.model)
+pretrained = tuner.model
 
 print("\n3. The same from random weights")
 tuner = kft.FineTuner(task.build(new_backbone()))
@@ -101,3 +105,11 @@ tuner.compile("adamw", learning_rate=1e-3, schedule="linear", warmup=0.1)
 tuner.fit(labelled, validation_data=validated, epochs=sum(stage.epochs for stage in stages))
 score("from scratch", tuner.model)
 rich.print(kft.evaluation.comparison_table(results, title=f"{len(test):,} test texts"))
+
+if arguments.interactive:
+    print("\nA text in a line; an empty line ends:")
+    for text in iter(sys.stdin.readline, ""):
+        if not text.strip():
+            break
+        (prediction,) = task.predict(pretrained, [text])
+        print(f"{prediction.label} ({prediction.probability:.0%})")

@@ -19,6 +19,7 @@ not measured. The small model of `--quick` learns no more than to say nothing.
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 
 import keras
@@ -122,11 +123,16 @@ for messages, right, first, second in list(zip(asked, expected, before, after, s
     question = messages[-1]["content"].splitlines()[-1]
     print(f"\nquestion: {question}\nanswer:   {right}\nbefore:   {first!r}\nafter:    {second!r}")
 
-chat: list[dict[str, str]] = []
-while arguments.interactive and (said := input("\nYou (nothing: end): ").strip()):
-    chat.append({"role": "user", "content": said})
-    pieces = []
-    for piece in kft.generation.stream(model, task.prompt(chat), max_new_tokens=128):
-        print(piece, end="", flush=True)
-        pieces.append(piece)
-    chat.append({"role": "assistant", "content": "".join(pieces)})
+if arguments.interactive:
+    print("\nSay something in a line; an empty line ends:")
+    chat: list[dict[str, str]] = []
+    for said in iter(sys.stdin.readline, ""):
+        if not said.strip():
+            break
+        chat.append({"role": "user", "content": said.strip()})
+        pieces = []
+        for piece in kft.generation.stream(model, task.prompt(chat), max_new_tokens=128):
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+        print()
+        chat.append({"role": "assistant", "content": "".join(pieces)})

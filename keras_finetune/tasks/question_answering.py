@@ -265,6 +265,10 @@ class QuestionAnswering:
         """
         if n_best < 1:
             raise ValueError(f"n_best must be at least 1. Received: {n_best!r}")
+        if isinstance(rows, str):
+            raise ValueError(
+                f"predict takes a list of (question, context). Received one text: {rows!r:.100}"
+            )
         if isinstance(rows, list | tuple) and not (rows and isinstance(rows[0], dict)):
             if not rows:
                 return []

@@ -1,5 +1,6 @@
 """Plain text made into rows: one stream cut into pieces, or texts that share rows."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,11 @@ def packed_store(
 
 def _separator(tokenizer: Tokenizer) -> np.ndarray:
     separator = next((i for i in (tokenizer.eos_id, tokenizer.sep_id) if i is not None), None)
+    if separator is None:
+        print(
+            "The tokenizer has no eos or sep token: nothing marks where a text ends.",
+            file=sys.stderr,
+        )
     return np.array([] if separator is None else [separator], np.int32)
 
 

@@ -231,11 +231,15 @@ class TextToText:
             (x.max_length for x in backbone.layers if x.name == "position_embedding"), together
         )
         if together > positions:
+            room = positions - self.max_target_length
+            fix = f"Use a max_length of at most {room}"
+            if room < 1:
+                fix = f"Use a max_target_length below {positions} and a smaller max_length"
             raise ValueError(
                 f"A decoder-only model reads source and target one after the other, here up to "
                 f"max_length={self.max_length} and max_target_length={self.max_target_length} "
-                f"tokens, but the backbone has only {positions} positions. Use a max_length of at "
-                f"most {positions - self.max_target_length}, or a backbone with more positions."
+                f"tokens, but the backbone has only {positions} positions. {fix}, or a backbone "
+                "with more positions."
             )
 
     def _store(self, examples: Examples) -> Store:
