@@ -83,7 +83,7 @@ SMOLLM2 = {"top": 4, "label_smoothing": 0.0, "precision": BFLOAT16}
 LSTM = {"hidden_dim": 256, "dropout": 0.3}
 RECIPES = {
     ("tatoeba_cmn", "lstm"): Recipe(2e-3, 8, LSTM, num_beams=4),
-    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 12, SMALL, num_beams=4, precision=BFLOAT16),
+    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 9, SMALL, num_beams=4, precision=BFLOAT16),
     ("ag_news", "lstm"): Recipe(2e-3, 8, LSTM),
     ("ag_news", "transformer"): Recipe(1e-3, 8, SMALL, precision=BFLOAT16),
     ("scitldr", "lstm"): Recipe(2e-3, 8, LSTM),
