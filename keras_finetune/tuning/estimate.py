@@ -17,7 +17,13 @@ from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_i
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.memory import forget_peak, on_gpu, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
-from keras_finetune.tuning.prefix_choice import CacheFrozen, FitData, frozen_once, plan_cache
+from keras_finetune.tuning.prefix_choice import (
+    CacheFrozen,
+    FitData,
+    folder_of,
+    frozen_once,
+    plan_cache,
+)
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
 from keras_finetune.tuning.recipe import Recipe
 from keras_finetune.tuning.sample import (
@@ -149,7 +155,7 @@ def _measure(
     compilation.prepare(steps * epochs)
     asked = cache_frozen != "auto" and cache_frozen is not False
     cut = None if cache_frozen is False else find_cut(model)
-    kept = plan_cache(cut, data, PrefixCache().folder, epochs, asked=asked)
+    kept = plan_cache(cut, data, PrefixCache(folder_of(cache_frozen)).folder, epochs, asked=asked)
     at_once = choose_steps_per_execution(model, data.x, data.fit_args)
     sample = sample_data(data, at_once)
     start = cache_seconds = 0.0

@@ -30,6 +30,7 @@ from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,
     FitData,
     check_cache_frozen,
+    folder_of,
     frozen_once,
 )
 from keras_finetune.tuning.preprocessing import without_preprocessor
@@ -413,8 +414,7 @@ class FineTuner:
         return save_without_optimizer(self.model, path)
 
     def _cache_for(self, cache_frozen: CacheFrozen) -> PrefixCache:
-        folder = None if isinstance(cache_frozen, bool) else cache_frozen
-        folder = None if folder == "auto" else folder
+        folder = folder_of(cache_frozen)
         if self._cache is None or folder is not None:
             self._cache = PrefixCache(folder)
         return self._cache

@@ -118,6 +118,11 @@ def check_cache_frozen(cache_frozen: Any) -> None:
         )
 
 
+def folder_of(cache_frozen: CacheFrozen) -> "str | os.PathLike[str] | None":
+    """Return the folder that `cache_frozen` names; None if it names none."""
+    return None if isinstance(cache_frozen, bool) or cache_frozen == "auto" else cache_frozen
+
+
 def plan_cache(
     cut: PrefixCut | None, data: FitData, folder: Path, epochs: int, *, asked: bool
 ) -> CachePlan | str:
