@@ -15,9 +15,9 @@ def choose_num_buckets(num_batches: float) -> int:
     """Choose more widths where an epoch has more batches to repay them.
 
     A width costs compilation, once. The padding left is about inverse to the number of widths, so
-    that the number at which another does not pay grows with the root of the batches. The factor is
-    that of a small transformer on a CPU over three epochs, where a width takes as long to compile
-    as two batches to compute with TensorFlow, and twenty with JAX.
+    that the number at which another does not pay grows with the root of the batches. TensorFlow's
+    factor is that of a small transformer on a CPU over three epochs, where a width takes as long to
+    compile as two batches to compute; those of the others are guesses beside it.
 
     Args:
         num_batches: Batches of an epoch.
