@@ -34,10 +34,11 @@ quickstart: install
 	@$(RUN) examples/quickstart.py || \
 		{ echo "The quick start failed: the message above says why. Run make quickstart again."; exit 1; }
 
+# With worksteal a process has the tests of a file one after the other, and their fixtures once.
 # The first run is on TensorFlow and holds every test; the others hold those of the model, tuning
 # and metric code on the other backends.
 test: install
-	$(RUN) -m pytest -n 2 --dist loadgroup --durations=25
+	$(RUN) -m pytest -n 2 --dist worksteal --durations=25
 	$(MAKE) --no-print-directory test-jax test-torch
 
 test-backends: install
@@ -46,7 +47,7 @@ test-backends: install
 # JAX compiles each small model; without optimization that takes two thirds of the time. Slow tests
 # run on TensorFlow alone.
 test-%: install
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 -m "backends and not slow" --durations=8
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 KERAS_BACKEND=$* $(RUN) -m pytest -n 2 --dist worksteal -m "backends and not slow" --durations=25
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -35,10 +35,6 @@ def doc(text, *, package="numpy", module=None):
     return Docstring(package, module or module_in("train", package=package), "f", text)
 
 
-# In one process, which then prepares each corpus once.
-pytestmark = pytest.mark.xdist_group("python_docs")
-
-
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     return tmp_path_factory.mktemp("tfds")
