@@ -32,7 +32,7 @@ class RecomputingDecoder:
         """Read prompts; see `CachedDecoder.start`."""
         self._lengths = mask.sum(1)
         width = int(self._lengths.max())
-        self._tokens = np.pad((prompts * mask)[:, :width], ((0, 0), (0, room)))
+        self._tokens = np.pad((prompts * mask)[:, :width], ((0, 0), (0, room - 1)))
         self._source = {name: np.asarray(x, np.int32) for name, x in source.items()}
         return self._run()
 

@@ -144,13 +144,14 @@ def check_lengths(model: keras.Model, prompts: Sequence[np.ndarray], settings: S
             )
         longest = 1
     positions = most_positions(model, source=False)
-    if longest + new > positions:
-        fix = f"Use max_new_tokens={positions - longest}"
-        if longest >= positions:
+    needed = longest + new - 1  # The last new token is not read again.
+    if needed > positions:
+        fix = f"Use max_new_tokens={positions - longest + 1}"
+        if longest > positions:
             fix = "Use shorter prompts"
         raise ValueError(
-            f"{model.name!r} has {positions} positions, but {longest} and max_new_tokens={new} "
-            f"make {longest + new}. {fix}, or use a model with more positions."
+            f"{model.name!r} has {positions} positions, but {longest} tokens and max_new_tokens="
+            f"{new} need {needed}. {fix}, or use a model with more positions."
         )
 
 

@@ -243,3 +243,15 @@ def test_a_text_ends_where_no_token_is_left(num_beams):
     options = {"no_repeat_ngram_size": 1, "num_beams": num_beams, "end_id": -1}
     (new,) = run(model, [[1, 2]], max_new_tokens=20, **options)
     assert sorted(new) == [0, 3, 4, 5]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bart"])
+def test_every_position_is_of_use(kind):
+    keras.utils.set_random_seed(0)
+    model = peaked(models.language_model(BACKBONES[kind]()))
+    longest = 64 if kind == "bart" else 62  # A prompt of three tokens, or one that begins.
+    for use_cache in (True, False):
+        (new,) = run(model, [[5, 6, 7]], max_new_tokens=longest, end_id=-1, use_cache=use_cache)
+        assert len(new) == longest
+    with pytest.raises(ValueError, match=f"Use max_new_tokens={longest},"):
+        run(model, [[5, 6, 7]], max_new_tokens=longest + 1, end_id=-1)

@@ -37,7 +37,7 @@ def model():
         ({"no_repeat_ngram_size": -1}, "no_repeat_ngram_size must be"),
         ({"stop": ["x"]}, "needs a tokenizer"),
         ({"end_id": None}, "Give end_id"),
-        ({"max_new_tokens": 14}, "Use max_new_tokens=13"),
+        ({"max_new_tokens": 15}, "Use max_new_tokens=14"),
     ],
 )
 def test_arguments(model, options, message):
@@ -101,8 +101,8 @@ def test_an_encoder_with_scores_of_tokens():
 def test_positions_of_both_sides():
     model = models.language_model(models.encoder_decoder(50, **SMALL))
     options = {"end_id": -1, "start_id": 1}
-    with pytest.raises(ValueError, match="Use max_new_tokens=15"):
-        kft.generation.generate(model, [[1]], max_new_tokens=16, **options)
+    with pytest.raises(ValueError, match="Use max_new_tokens=16"):
+        kft.generation.generate(model, [[1]], max_new_tokens=17, **options)
     with pytest.raises(ValueError, match=r"the longest has 17 tokens\. Cut it off"):
         kft.generation.generate(model, [[1] * 17], max_new_tokens=4, **options)
     with pytest.raises(ValueError, match="Give start_id"):
