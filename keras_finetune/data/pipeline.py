@@ -200,8 +200,7 @@ def _dataset(
 ) -> Any:
     """Read the batches of an epoch, whose number is asked for when a reading begins.
 
-    Only numbers go through TensorFlow from the epoch to its batches, in place of a Python
-    generator, which takes three calls into Python a batch.
+    TensorFlow counts the steps, and each is one call into Python, which makes the batch.
     """
     import tensorflow as tf
 
