@@ -286,10 +286,11 @@ def test_other_batches_of_a_users_pipeline_are_not_taken_for_the_same(tmp_path):
 
     def trained(x, cache_frozen):
         keras.utils.set_random_seed(0)
-        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+        low, out = keras.layers.Dense(4, name="low"), keras.layers.Dense(2, name="out")
+        model = keras.Sequential([keras.Input((5,)), low, out])
         tuner = FineTuner(model)
         tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        tuner.freeze(model.layers[0])
+        tuner.freeze("low")
         data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
         tuner.fit(data, epochs=2, cache_frozen=cache_frozen, verbose=0)
         return tuner.history
