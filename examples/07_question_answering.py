@@ -17,6 +17,7 @@ three epochs in windows of 256, was not measured.
 
 import argparse
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 
@@ -97,7 +98,5 @@ else:
 if arguments.interactive:
     rich.print(Text(f"\n{document[:2_000]}\n", style="dim"))
     print("A question about this text in a line; an empty line ends:")
-    for question in iter(sys.stdin.readline, ""):
-        if not question.strip():
-            break
-        show(question.strip(), document, task.predict(tuner.model, [(question, document)])[0])
+    for question in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+        show(question, document, task.predict(tuner.model, [(question, document)])[0])

@@ -17,6 +17,7 @@ is what this task wants.
 """
 
 import argparse
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -105,7 +106,5 @@ if arguments.out:
     print(f"Saved to {kft.tasks.save(task, tuner.model, arguments.out)}")
 if arguments.interactive:
     print("\nA text in a line; an empty line ends:")
-    for text in iter(sys.stdin.readline, ""):
-        if not text.strip():
-            break
+    for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
         print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))

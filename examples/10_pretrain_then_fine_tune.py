@@ -18,6 +18,7 @@ had 43.3% and 56.2%. `examples/quickstart.py` pretrains on 5,000 texts, and ther
 """
 
 import argparse
+import itertools
 import sys
 
 import keras
@@ -108,8 +109,6 @@ rich.print(kft.evaluation.comparison_table(results, title=f"{len(test):,} test t
 
 if arguments.interactive:
     print("\nA text in a line; an empty line ends:")
-    for text in iter(sys.stdin.readline, ""):
-        if not text.strip():
-            break
+    for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
         (prediction,) = task.predict(pretrained, [text])
         print(f"{prediction.label} ({prediction.probability:.0%})")

@@ -19,6 +19,7 @@ not measured. The small model of `--quick` learns no more than to say nothing.
 
 import argparse
 import importlib.util
+import itertools
 import sys
 from pathlib import Path
 
@@ -126,10 +127,8 @@ for messages, right, first, second in list(zip(asked, expected, before, after, s
 if arguments.interactive:
     print("\nSay something in a line; an empty line ends:")
     chat: list[dict[str, str]] = []
-    for said in iter(sys.stdin.readline, ""):
-        if not said.strip():
-            break
-        chat.append({"role": "user", "content": said.strip()})
+    for said in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+        chat.append({"role": "user", "content": said})
         pieces = []
         for piece in kft.generation.stream(model, task.prompt(chat), max_new_tokens=128):
             print(piece, end="", flush=True)

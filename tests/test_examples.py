@@ -42,8 +42,10 @@ def by_name(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
 def test_script_runs(script, environment, tmp_path):
+    typed = ["--interactive"] if "--interactive" in script.read_text(encoding="utf-8") else []
     result = subprocess.run(
-        [sys.executable, str(script), "--quick"],
+        [sys.executable, str(script), "--quick", *typed],
+        input="What does the function return?\n",  # And no empty line to end with.
         cwd=tmp_path,
         env=environment | {"PYTHONUTF8": "1"},
         capture_output=True,
@@ -54,6 +56,8 @@ def test_script_runs(script, environment, tmp_path):
     assert result.stdout.strip()
     for text in PRINTED.get(script.stem, []):
         assert text in result.stdout
+    if typed:  # A line for the answer, which so small a model may leave empty.
+        assert result.stdout.partition("an empty line ends:")[2].count("\n") > 1
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
