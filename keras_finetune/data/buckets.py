@@ -11,7 +11,7 @@ _BUCKETS_OF_ROOT = {"tensorflow": 1.0, "jax": 0.3, "torch": 3.0}
 _MOST_CANDIDATES = 1_024
 
 
-def choose_num_buckets(num_batches: float) -> int:
+def choose_num_buckets(num_batches: float, fewest: int = _FEWEST_BUCKETS) -> int:
     """Choose more widths where an epoch has more batches to repay them.
 
     A width costs compilation, once. The padding left is about inverse to the number of widths, so
@@ -21,16 +21,17 @@ def choose_num_buckets(num_batches: float) -> int:
 
     Args:
         num_batches: Batches of an epoch.
+        fewest: int, buckets at least.
 
     Returns:
-        int, from 6 to 24.
+        int, from `fewest` to 24.
 
     Example:
         >>> [choose_num_buckets(n) for n in (10, 100, 10_000)]
         [6, 10, 24]
     """
     wanted = round(_BUCKETS_OF_ROOT.get(keras.backend.backend(), 1.0) * num_batches**0.5)
-    return min(max(wanted, _FEWEST_BUCKETS), _MOST_BUCKETS)
+    return min(max(wanted, fewest), _MOST_BUCKETS)
 
 
 def bucket_widths(

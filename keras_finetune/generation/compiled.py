@@ -46,36 +46,24 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool) -> Callable[..., 
     """
     import tensorflow as tf
 
-    traced: dict[Any, tuple[Any, Any]] = {}
+    traced: dict[Any, Any] = {}
+
+    def trace(args: tuple[Any, ...], flat: list[Any]) -> Any:
+        def of_flat(*tensors: Any) -> Any:
+            return function(*tf.nest.pack_sequence_as(args, tensors))
+
+        specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
+        options = {"jit_compile": with_xla, "autograph": False}
+        return tf.function(of_flat, input_signature=specs, **options).get_concrete_function()
 
     def call(*args: Any) -> Any:
         flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(args)]
         key = tuple((x.dtype, *x.shape) for x in flat)
         if key not in traced:
-            traced[key] = _trace(function, args, flat, with_xla)
-        concrete, structure = traced[key]
-        return tf.nest.pack_sequence_as(structure, concrete(*flat))
+            traced[key] = trace(args, flat)
+        return traced[key](*flat)
 
     return call
-
-
-def _trace(
-    function: Callable[..., Any], args: tuple[Any, ...], flat: list[Any], with_xla: bool
-) -> tuple[Any, Any]:
-    """A concrete function of flat tensors, and the structure of what it gives."""
-    import tensorflow as tf
-
-    structures: list[Any] = []
-
-    def of_flat(*tensors: Any) -> list[Any]:
-        found = function(*tf.nest.pack_sequence_as(args, tensors))
-        structures.append(tf.nest.map_structure(lambda _: None, found))
-        # What a step leaves as it is must be an output of its own.
-        return [tf.identity(x) for x in tf.nest.flatten(found)]
-
-    specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
-    traced = tf.function(of_flat, input_signature=specs, jit_compile=with_xla, autograph=False)
-    return traced.get_concrete_function(), structures[0]
 
 
 def _of_few_shapes(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,6 +30,11 @@ def blocks_store(examples: Examples, tokenizer: Tokenizer, column: str, length: 
     """
     examples.check_columns([column])
     end = _separator(tokenizer)
+    if not len(end) and len(examples) > 1:
+        print(
+            "The tokenizer has no eos or sep token: nothing marks where a text ends.",
+            file=sys.stderr,
+        )
     rest = np.array([], np.int32)
 
     def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
@@ -111,11 +116,6 @@ def packed_store(
 
 def _separator(tokenizer: Tokenizer) -> np.ndarray:
     separator = next((i for i in (tokenizer.eos_id, tokenizer.sep_id) if i is not None), None)
-    if separator is None:
-        print(
-            "The tokenizer has no eos or sep token: nothing marks where a text ends.",
-            file=sys.stderr,
-        )
     return np.array([] if separator is None else [separator], np.int32)
 
 

@@ -109,10 +109,11 @@ def check_cache_frozen(cache_frozen: Any) -> None:
     Raises:
         ValueError: It is something else.
     """
-    is_folder = isinstance(cache_frozen, str | os.PathLike) and str(cache_frozen)
-    words = ("auto", "true", "false", "none")
-    misspelt = str(cache_frozen) != "auto" and str(cache_frozen).lower() in words
-    if not isinstance(cache_frozen, bool) and (not is_folder or misspelt):
+    if isinstance(cache_frozen, bool) or cache_frozen == "auto":
+        return
+    words = ("", "auto", "true", "false", "none")  # "Auto" is a slip, and no folder.
+    is_path = isinstance(cache_frozen, str | os.PathLike)
+    if not is_path or str(cache_frozen).lower() in words:
         raise ValueError(
             f'cache_frozen must be "auto", True, False or a folder. Received: {cache_frozen!r}'
         )

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_finetune.data.buckets import bucket_widths
+from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.pipeline import planned_dataset, read_ahead
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.tuning.data_kinds import arrays_in, count_rows, is_arrays, is_tf_dataset
@@ -19,8 +19,8 @@ from keras_finetune.tuning.memory import on_gpu
 _TOKENS_PER_BATCH, _ON_GPU = 2_048, 8_192
 _ROWS_PER_BATCH = 256
 _BATCHES_COMPARED = 3
-# Every row is computed once: a width compiles for as long as it takes to compute some batches.
-_FEWEST_WIDTHS, _MOST_WIDTHS, _WIDTHS_OF_ROOT = 3, 8, 0.4
+# Rows are computed once and forwards, about a ninth of three epochs of training.
+_SHARE_OF_TRAINING, _FEWEST_BUCKETS = 1 / 9, 3
 
 Replace = Callable[[Any, np.ndarray, int], Any]
 
@@ -63,12 +63,9 @@ class PlannedRows:
             self._batches = [(np.arange(*ends), 1) for ends in zip(starts, ends, strict=True)]
         else:
             # Of similar length, in an order that depends on the lengths alone.
-            planned = make_plan(
-                self.lengths,
-                tokens_per_batch=tokens,
-                widths=_few_widths(self.lengths, tokens),
-                shuffle=True,
-            )
+            work = _SHARE_OF_TRAINING * self.lengths.sum() / tokens
+            widths = bucket_widths(self.lengths, choose_num_buckets(work, _FEWEST_BUCKETS))
+            planned = make_plan(self.lengths, tokens_per_batch=tokens, widths=widths, shuffle=True)
             self._batches = [(batch.rows, batch.width) for batch in planned]
             self.key = f"{self.key} {tokens}"  # Which decides the order of what is stored.
         self.num_rows = size
@@ -102,11 +99,10 @@ class PlannedRows:
             rows, width = self._batches[0][0][:4], 1
         else:
             # At another width than they were computed at, where the plans have another.
-            widths = bucket_widths(self.lengths, 8)
             shortest = np.argsort(self.lengths, kind="stable")[:4]
             computed = next(width for rows, width in self._batches if shortest[0] in rows)
             rows = shortest[self.lengths[shortest] <= computed]
-            width = int(widths[-1])
+            width = max(width for _, width in self._batches)
             if computed == width:
                 width = int(-(-self.lengths[rows].max() // 8) * 8)
                 width = min(width, computed)
@@ -126,11 +122,6 @@ class PlannedRows:
             return replace(x, self._position[rows], width), *rest
 
         return planned_dataset(self.plan, read, shuffled=self.shuffled, seed=self.seed)
-
-
-def _few_widths(lengths: np.ndarray, tokens_per_batch: int) -> np.ndarray:
-    wanted = round(_WIDTHS_OF_ROOT * (lengths.sum() / tokens_per_batch) ** 0.5)
-    return bucket_widths(lengths, min(max(wanted, _FEWEST_WIDTHS), _MOST_WIDTHS))
 
 
 @dataclass

@@ -96,7 +96,7 @@ def by_hand(model, prompt, count=9, end=3):
 @pytest.mark.backends
 def test_it_is_what_the_model_says(model, request):
     if keras.backend.backend() != "tensorflow" and request.node.callspec.id not in ELSEWHERE:
-        pytest.skip("these kinds of model tell as much on other backends")
+        pytest.skip("on other backends llama and bart stand for the others")
     assert can_keep(model)
     assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
 
@@ -157,7 +157,10 @@ def test_a_layer_that_mixes_positions_is_not_kept():
     assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="one backend tells as much")
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="one backend tells as much",
+)
 def test_lower_precision_generates():
     for dtype in ("mixed_bfloat16", "bfloat16"):
         model = models.language_model(gpt2(dtype=dtype))
