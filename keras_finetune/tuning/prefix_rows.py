@@ -19,8 +19,9 @@ from keras_finetune.tuning.memory import on_gpu
 _TOKENS_PER_BATCH, _ON_GPU = 2_048, 8_192
 _ROWS_PER_BATCH = 256
 _BATCHES_COMPARED = 3
-# Rows are computed once and forwards, about a ninth of three epochs of training.
-_SHARE_OF_TRAINING, _FEWEST_BUCKETS = 1 / 9, 3
+# Rows are read once, not in three epochs. Both a batch and a width's compilation are cheaper than
+# in training, where they run backwards, too.
+_PASSES, _FEWEST_BUCKETS = 1 / 3, 3
 
 Replace = Callable[[Any, np.ndarray, int], Any]
 
@@ -63,7 +64,7 @@ class PlannedRows:
             self._batches = [(np.arange(*ends), 1) for ends in zip(starts, ends, strict=True)]
         else:
             # Of similar length, in an order that depends on the lengths alone.
-            work = _SHARE_OF_TRAINING * self.lengths.sum() / tokens
+            work = _PASSES * self.lengths.sum() / tokens
             widths = bucket_widths(self.lengths, choose_num_buckets(work, _FEWEST_BUCKETS))
             planned = make_plan(self.lengths, tokens_per_batch=tokens, widths=widths, shuffle=True)
             self._batches = [(batch.rows, batch.width) for batch in planned]

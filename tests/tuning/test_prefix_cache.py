@@ -437,12 +437,3 @@ def test_the_frozen_layers_are_traced_once_for_all_widths(task):
     shapes = {prefix.run(some)["cut_0"].shape for some in [*inputs, *narrower]}
     assert len(shapes) > 1
     assert prefix.predict_function.experimental_get_tracing_count() == 1
-
-
-def test_text_in_arrays_runs_on_fewer_rows_at_a_time():
-    ids, labels = np.ones((300, 512), np.int32), np.zeros(300)
-    rows = rows_of(ids, labels)
-    sizes = [len(block.x) for block in rows.blocks()]
-    assert sum(sizes) == 300
-    assert max(sizes) * 512 <= 8_192
-    assert rows_of(ids.astype("float32"), labels).num_blocks < rows.num_blocks  # Features.
