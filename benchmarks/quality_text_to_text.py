@@ -79,17 +79,17 @@ SMALL = {
     "intermediate_dim": 512,
     "dropout": 0.2,
 }
-SMOLLM2 = {"top": 4, "label_smoothing": 0.0, "precision": BFLOAT16}
+SMOLLM2 = {"label_smoothing": 0.0, "precision": BFLOAT16}
 LSTM = {"hidden_dim": 256, "dropout": 0.3}
 RECIPES = {
     ("tatoeba_cmn", "lstm"): Recipe(2e-3, 8, LSTM, num_beams=4),
-    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 9, SMALL, num_beams=4, precision=BFLOAT16),
+    ("tatoeba_cmn", "transformer"): Recipe(1e-3, 14, SMALL, num_beams=4, precision=BFLOAT16),
     ("ag_news", "lstm"): Recipe(2e-3, 8, LSTM),
     ("ag_news", "transformer"): Recipe(1e-3, 8, SMALL, precision=BFLOAT16),
     ("scitldr", "lstm"): Recipe(2e-3, 8, LSTM),
     ("scitldr", "transformer"): Recipe(1e-3, 8, SMALL, precision=BFLOAT16),
-    ("ag_news", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=16, rows=800),
-    ("scitldr", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=8, rows=500),
+    ("ag_news", "smollm2"): Recipe(2e-4, 1, **SMOLLM2, batch_size=16, rows=4_000, top=30),
+    ("scitldr", "smollm2"): Recipe(3e-4, 1, **SMOLLM2, batch_size=8, rows=500, top=4),
 }
 
 
