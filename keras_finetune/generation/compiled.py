@@ -7,31 +7,35 @@ import keras
 
 
 def compiled(
-    model: keras.Model, function: Callable[..., Any], *, few_shapes: bool
+    model: keras.Model,
+    function: Callable[..., Any],
+    *,
+    few_shapes: bool = False,
+    with_xla: bool = False,
 ) -> Callable[..., Any]:
     """Compile a function that calls a model's layers, without gradients.
 
     JAX compiles it once for each shape of its arguments; PyTorch runs it as it is. On TensorFlow
-    XLA compiles it once a shape where there are few of them, except for bfloat16 on a CPU, which
-    XLA computes by way of float32; else it is one graph for all shapes.
+    it is a graph for each shape where there are few of them, else one for all shapes.
 
     Args:
         model: Whose weights the function uses; changes to them count.
         function: From nested dicts of tensors to nested tensors, pure.
         few_shapes: Whether the arguments always have one of a few shapes.
+        with_xla: Whether XLA compiles a graph of few shapes as a whole, on TensorFlow.
 
     Returns:
         A function of the same arguments, which may be NumPy arrays.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return _of_few_shapes(model, function) if few_shapes else _traced(function)
+        return by_shapes(function, with_xla=with_xla) if few_shapes else _traced(function)
     if backend == "jax":
         return _jitted(model, function)
     return _without_gradients(function)
 
 
-def by_shapes(function: Callable[..., Any], *, with_xla: bool) -> Callable[..., Any]:
+def by_shapes(function: Callable[..., Any], *, with_xla: bool = False) -> Callable[..., Any]:
     """Trace a function once for each of a few shapes, on TensorFlow.
 
     A `tf.function` would compare nested arguments with its signatures at every call, which for the
@@ -53,7 +57,7 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool) -> Callable[..., 
             return function(*tf.nest.pack_sequence_as(args, tensors))
 
         specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
-        options = {"jit_compile": with_xla, "autograph": False}
+        options = {"jit_compile": with_xla or None, "autograph": False}
         return tf.function(of_flat, input_signature=specs, **options).get_concrete_function()
 
     def call(*args: Any) -> Any:
@@ -66,12 +70,18 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool) -> Callable[..., 
     return call
 
 
-def _of_few_shapes(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:
+def xla_pays(model: keras.Model) -> bool:
+    """Tell whether XLA computes a model's layers for few tokens faster than TensorFlow's kernels.
+
+    It does but for bfloat16 on a CPU, which it computes by way of float32.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return False
     import tensorflow as tf
 
     on_cpu = not tf.config.list_physical_devices("GPU")
     half = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
-    return by_shapes(function, with_xla=not (on_cpu and half))
+    return not (on_cpu and half)
 
 
 def _traced(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,15 +1,17 @@
 """A model run a few tokens at a time: what earlier tokens left behind is kept."""
 
-import functools
 import inspect
+from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.generation.compiled import compiled
+from keras_finetune.generation.alike_blocks import AlikeBlocks
+from keras_finetune.generation.compiled import compiled, xla_pays
 from keras_finetune.generation.one_row import OneRowStep, one_row_step
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
@@ -67,14 +69,25 @@ class CachedDecoder:
         self._source, self._target = _source_and_target(graph, {self._ids, self._mask})
         self._output = graph.outputs[0]
         # The head is the larger part of a prompt's work, and only wanted of its last token.
-        heads = [n for n, step in enumerate(self._target) if _is_head(step)]
-        self._head = heads[0] if heads else len(self._target)
+        self._chains = _chains(self._target)
+        first = [isinstance(steps[0].operation, _POSITION_WISE) for steps in self._chains]
+        self._last = len(first) - first[::-1].index(False) if False in first else 0
+        heads = [n for n, steps in enumerate(self._chains) if _is_head(steps[0])]
+        self._head = heads[0] if heads else len(self._chains)
         self._kept: Kept = {}
         self._copies: Any = None
-        self._begin = compiled(model, self._begin_, few_shapes=False)
-        self._read = compiled(model, self._step_, few_shapes=False)
-        self._step = compiled(model, self._step_, few_shapes=True)
-        self._one_row = one_row_step([step.operation for step in self._target], self._step_)
+        blocks = [x.operation for x in self._target if isinstance(x.operation, TransformerBlock)]
+        with_xla = xla_pays(model)
+        reading, stepping = AlikeBlocks(False), AlikeBlocks(with_xla and bool(blocks))
+        self._begin = compiled(model, self._begin_)
+        self._read = compiled(model, partial(self._step_, reading))
+        self._step = compiled(
+            model,
+            partial(self._step_, stepping),
+            few_shapes=True,
+            with_xla=with_xla and not blocks,
+        )
+        self._one_row = one_row_step(blocks, self._step_)
 
     def start(
         self, prompts: np.ndarray, mask: np.ndarray, room: int, source: Mapping[str, Any]
@@ -159,7 +172,7 @@ class CachedDecoder:
         """The step for one row, with copies of the weights that last as long as its text."""
         if self._copies is None:
             self._copies = one_row.copies()
-        return functools.partial(one_row, self._copies)
+        return partial(one_row, self._copies)
 
     def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> Kept:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]
@@ -182,6 +195,7 @@ class CachedDecoder:
 
     def _step_(
         self,
+        alike: AlikeBlocks,
         tokens: Any,
         slot: Any,
         positions: Any,
@@ -194,26 +208,41 @@ class CachedDecoder:
         new = NewTokens(slot, positions, visible, real, source_mask)
         values = {self._ids: tokens, self._mask: ops.cast(real, "int32")}
         after = dict(kept)
-        for number, step in enumerate(self._target):
-            if number == self._head:
-                # As a matrix, which TensorFlow multiplies without transposing the embeddings first.
-                features = _argument(step, "inputs")
-                wanted = take_positions(values[features], last[:, None])
-                values[features] = new.computed_once(wanted)
-            self._run_step(step, values, after, new)
-        logits = values[self._output]
-        if self._head == len(self._target):
-            logits = take_positions(logits, last[:, None])
-        return ops.cast(logits, "float32"), after
+        for steps in self._chains[: self._last]:
+            self._run_steps(steps, values, after, new, alike)
 
-    def _run_step(self, step: Step, values: dict[int, Any], kept: Kept, new: NewTokens) -> None:
-        layer, (made,) = step.operation, step.outputs[:1]
+        def logits() -> Any:
+            for number, steps in enumerate(self._chains[self._last :], self._last):
+                if number == self._head:
+                    # As a matrix, which TensorFlow multiplies without transposing the embeddings.
+                    features = _argument(steps[0], "inputs")
+                    wanted = take_positions(values[features], last[:, None])
+                    values[features] = new.computed_once(wanted)
+                run_steps(steps, values, training=False)
+            found = values[self._output]
+            if self._head == len(self._chains):
+                found = take_positions(found, last[:, None])
+            return ops.cast(found, "float32")
+
+        return alike.run_last(logits), after
+
+    def _run_steps(
+        self,
+        steps: list[Step],
+        values: dict[int, Any],
+        kept: Kept,
+        new: NewTokens,
+        alike: AlikeBlocks,
+    ) -> None:
+        layer, (made,) = steps[0].operation, steps[-1].outputs[:1]
         if isinstance(layer, _POSITION_WISE):
-            run_steps([step], values, training=False)
+            run_steps(steps, values, training=False)
             return
-        x = values[_argument(step, "inputs")]
+        x = values[_argument(steps[0], "inputs")]
         if isinstance(layer, TransformerBlock):
-            values[made], kept[layer.name] = layer.step(x, kept[layer.name], new)
+            blocks = [step.operation for step in steps]
+            values[made], after = alike.run(blocks, x, [kept[y.name] for y in blocks], new)
+            kept.update({block.name: found for block, found in zip(blocks, after, strict=True)})
         elif isinstance(layer, RecurrentBlock):
             values[made], kept[layer.name] = layer.step(x, kept[layer.name], new.real)
         elif isinstance(layer, PositionEmbedding):
@@ -280,6 +309,22 @@ def _source_and_target(graph: ModelGraph, inputs: set[Any]) -> tuple[list[Step],
         else:
             source.append(step)
     return source, target
+
+
+def _chains(steps: list[Step]) -> list[list[Step]]:
+    """Steps one by one, but blocks of which each only reads the one before together."""
+    readers = Counter(number for step in steps for number in step.inputs.values())
+    found: list[list[Step]] = []
+    for step in steps:
+        if isinstance(step.operation, TransformerBlock) and found:
+            before = found[-1][-1]
+            made = before.outputs[0]
+            follows = made == _argument(step, "inputs") and readers[made] == 1
+            if isinstance(before.operation, TransformerBlock) and follows:
+                found[-1].append(step)
+                continue
+        found.append([step])
+    return found
 
 
 def _is_head(step: Step) -> bool:

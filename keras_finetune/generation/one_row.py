@@ -1,22 +1,27 @@
 """One row's next token on a CPU, where reading the weights is most of the work."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
+from keras_finetune.generation.alike_blocks import AlikeBlocks
 from keras_finetune.generation.compiled import by_shapes
+from keras_finetune.models import TransformerBlock
 
 # From so many numbers on, XLA does not take a vector into the loop that multiplies it.
 _TOO_LONG = 4096
 
 
-def one_row_step(layers: Iterable[Any], function: Callable[..., Any]) -> "OneRowStep | None":
-    """Compile a function that calls layers for one row, if there is a faster way for one.
+def one_row_step(
+    blocks: Iterable[TransformerBlock], function: Callable[..., Any]
+) -> "OneRowStep | None":
+    """Compile a function that runs blocks for one row, if there is a faster way for one.
 
     Args:
-        layers: What the function calls.
-        function: From nested dicts of tensors to nested tensors, pure.
+        blocks: What the function runs.
+        function: From `AlikeBlocks` and nested dicts of tensors to nested tensors, pure.
 
     Returns:
         None with another backend than TensorFlow, on a GPU, and for very wide layers.
@@ -25,7 +30,7 @@ def one_row_step(layers: Iterable[Any], function: Callable[..., Any]) -> "OneRow
         return None
     import tensorflow as tf
 
-    inside = [part for layer in layers for part in layer._flatten_layers()]
+    inside = [part for block in blocks for part in block._flatten_layers()]
     kernels = [(x.kernel, x.compute_dtype) for x in inside if type(x) is keras.layers.Dense]
     suits = all(
         isinstance(kernel, keras.Variable)
@@ -39,15 +44,15 @@ def one_row_step(layers: Iterable[Any], function: Callable[..., Any]) -> "OneRow
 
 
 class OneRowStep:
-    """A function of tensors for a batch of one row, compiled by XLA on a CPU.
+    """A function of tensors for a batch of one row, its blocks compiled by XLA on a CPU.
 
-    It reads the kernels of dense layers from transposed copies. Where the numbers that make one
+    They read the kernels of dense layers from transposed copies. Where the numbers that make one
     output lie side by side, XLA reads them once, on all processors, and bfloat16 as it is; else
     it reads float32 at half the speed, and writes bfloat16 down as float32 first.
 
     Args:
         kernels: The kernels, and the dtype that each is used in.
-        function: From nested dicts of tensors to nested tensors, pure.
+        function: From `AlikeBlocks` and nested dicts of tensors to nested tensors, pure.
     """
 
     def __init__(self, kernels: list[tuple[Any, str]], function: Callable[..., Any]) -> None:
@@ -58,12 +63,13 @@ class OneRowStep:
         for kernel, dtype in kernels:
             self._kernels.setdefault(f"{dtype}_{kernel.shape[0]}", []).append((kernel, dtype))
 
+        blocks = AlikeBlocks(with_xla=True)
+
         def run(copies: dict[str, Any], args: tuple[Any, ...]) -> Any:
-            with keras.StatelessScope(self._originals(copies)):
-                return function(*args)
+            return function(dataclasses.replace(blocks, transposed=self._parts(copies)), *args)
 
         self._transpose = tf.function(self._transposed, autograph=False)
-        self._run = by_shapes(run, with_xla=True)
+        self._run = by_shapes(run)
 
     def copies(self) -> Any:
         """Transpose the weights as they are now, for calls."""
@@ -81,12 +87,12 @@ class OneRowStep:
             for name, kernels in self._kernels.items()
         }
 
-    def _originals(self, copies: dict[str, Any]) -> list[tuple[Any, Any]]:
-        """What to read in the place of each kernel: a part of a copy, transposed back."""
+    def _parts(self, copies: dict[str, Any]) -> dict[int, Any]:
+        """What to read in the place of each kernel, by its id: a part of a copy, not copied."""
         import tensorflow as tf
 
-        found: list[tuple[Any, Any]] = []
+        found: dict[int, Any] = {}
         for name, kernels in self._kernels.items():
             parts = tf.split(copies[name], [kernel.shape[1] for kernel, _ in kernels])
-            found += [(x, tf.transpose(part)) for (x, _), part in zip(kernels, parts, strict=True)]
+            found |= {id(x): part for (x, _), part in zip(kernels, parts, strict=True)}
         return found

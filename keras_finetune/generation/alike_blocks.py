@@ -1,0 +1,112 @@
+"""Transformer blocks that are alike, traced and compiled once for all of them."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_finetune.models import TransformerBlock
+from keras_finetune.models.new_tokens import NewTokens
+
+# More take longer to compile; each call of a function takes time of its own.
+_BLOCKS_A_CALL = 6
+
+Kept = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AlikeBlocks:
+    """Runs blocks on new tokens, one after the other.
+
+    A model has dozens of the same block, and most of the time that a first text takes goes into
+    tracing and compiling them. On TensorFlow a function runs a few of them, and gets their weights:
+    so it serves the next few as well. JAX and PyTorch run each block as it is.
+
+    Attributes:
+        with_xla: Whether XLA compiles the functions.
+        transposed: By the id of a variable, its transposed value, to read in its place.
+    """
+
+    with_xla: bool
+    transposed: Mapping[int, Any] = field(default_factory=dict)
+    _functions: dict[str, Any] = field(default_factory=dict)
+
+    def run(
+        self, blocks: Sequence[TransformerBlock], inputs: Any, kept: Sequence[Kept], new: NewTokens
+    ) -> tuple[Any, list[Kept]]:
+        """Run the `step` of each block on what the one before gives.
+
+        Args:
+            blocks: The blocks.
+            inputs: (batch, new, hidden_dim), of the first one.
+            kept: For each block, from its `start` or from the step before.
+            new: Where the tokens stand.
+
+        Returns:
+            The outputs of the last block, and what the next step needs, for each.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return _run(blocks, inputs, kept, new)
+        after: list[Kept] = []
+        for first in range(0, len(blocks), _BLOCKS_A_CALL):
+            few = slice(first, first + _BLOCKS_A_CALL)
+            inputs, found = self._call(blocks[few], inputs, kept[few], new)
+            after += found
+        return inputs, after
+
+    def run_last(self, function: Callable[[], Any]) -> Any:
+        """Run what comes after the blocks, compiled as they are."""
+        if not self.with_xla:
+            return function()
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True, autograph=False)()
+
+    def _call(
+        self, blocks: Sequence[TransformerBlock], inputs: Any, kept: Sequence[Kept], new: NewTokens
+    ) -> tuple[Any, list[Kept]]:
+        import tensorflow as tf
+
+        variables = [v for block in blocks for v in block.variables]
+        turned = [id(v) in self.transposed for v in variables]
+        kind = json.dumps([*map(_kind, blocks), turned], sort_keys=True, default=str)
+        if kind not in self._functions:
+            self._functions[kind] = self._function(blocks, variables, turned)
+        weights = [tf.convert_to_tensor(self.transposed.get(id(v), v.value)) for v in variables]
+        where = (new.slot, new.positions, new.visible, new.real, new.source_mask)
+        outputs, after = self._functions[kind](weights, inputs, list(kept), where)
+        return outputs, list(after)
+
+    def _function(
+        self, blocks: Sequence[TransformerBlock], variables: list[Any], turned: list[bool]
+    ) -> Any:
+        import tensorflow as tf
+
+        def run(weights: list[Any], inputs: Any, kept: list[Kept], new: tuple[Any, ...]) -> Any:
+            weights = [
+                tf.transpose(x) if is_turned else x
+                for x, is_turned in zip(weights, turned, strict=True)
+            ]
+            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
+                return _run(blocks, inputs, kept, NewTokens(*new))
+
+        return tf.function(run, jit_compile=self.with_xla or None, autograph=False)
+
+
+def _run(
+    blocks: Sequence[TransformerBlock], inputs: Any, kept: Sequence[Kept], new: NewTokens
+) -> tuple[Any, list[Kept]]:
+    after = []
+    for block, before in zip(blocks, kept, strict=True):
+        inputs, found = block.step(inputs, before, new)
+        after.append(found)
+    return inputs, after
+
+
+def _kind(block: TransformerBlock) -> list[Any]:
+    """What blocks that are alike have in common: all but their names and their weights' values."""
+    config = {key: value for key, value in block.get_config().items() if key != "name"}
+    # Quantized or with LoRA, a layer has other variables, and the config is the same.
+    return [type(block).__name__, config, [[v.name, v.shape, v.dtype] for v in block.variables]]
