@@ -79,7 +79,7 @@ def frozen_once(
             data, reason = (data, found) if isinstance(found, str) else (found, None)
         if reason and asked:
             raise ValueError(f"cache_frozen={cache_frozen!r} is not possible: {reason}.")
-        if reason and cut is not None:
+        if reason and cut is not None and epochs > 1:
             say(f"The frozen layers run in every epoch: {reason}.")
         yield data
 
