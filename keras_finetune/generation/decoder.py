@@ -1,7 +1,5 @@
 """A model run a few tokens at a time: what earlier tokens left behind is kept."""
 
-import inspect
-from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -12,6 +10,15 @@ from keras import ops
 
 from keras_finetune.generation.alike_blocks import AlikeBlocks
 from keras_finetune.generation.compiled import compiled, xla_pays
+from keras_finetune.generation.decoder_graph import (
+    POSITION_WISE,
+    argument,
+    chains,
+    input_numbers,
+    is_head,
+    source_and_target,
+    target_prefix,
+)
 from keras_finetune.generation.one_row import OneRowStep, one_row_step
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
@@ -19,26 +26,10 @@ from keras_finetune.models import (
     PositionEmbedding,
     RecurrentBlock,
     TransformerBlock,
-    VocabularyBias,
 )
-from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps, run_steps
+from keras_finetune.models.model_graph import Step, model_graph, run_steps
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.vocabulary import take_positions
-
-# Layers that compute each position from itself alone.
-_POSITION_WISE = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Concatenate,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.Embedding,
-    keras.layers.Identity,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.ReversibleEmbedding,
-    VocabularyBias,
-)
 
 Kept = dict[str, dict[str, Any]]
 
@@ -58,7 +49,7 @@ class CachedDecoder:
     def __init__(self, model: keras.Model) -> None:
         graph = model_graph(model)
         assert graph is not None  # `can_keep` has looked.
-        numbers = _input_numbers(model, graph)
+        numbers = input_numbers(model, graph)
         prefix = target_prefix(model)
         self._ids, self._mask = numbers[prefix + "token_ids"], numbers[prefix + "padding_mask"]
         self._source_inputs = {
@@ -66,13 +57,15 @@ class CachedDecoder:
         }
         if not prefix:
             self._source_inputs = {}
-        self._source, self._target = _source_and_target(graph, {self._ids, self._mask})
+        self._source, self._target = source_and_target(graph, {self._ids, self._mask})
         self._output = graph.outputs[0]
+        self._chains = chains(self._target)
+        # From here on nothing looks back: final norm and head.
+        self._last = len(self._chains)
+        while self._last and isinstance(self._chains[self._last - 1][0].operation, POSITION_WISE):
+            self._last -= 1
         # The head is the larger part of a prompt's work, and only wanted of its last token.
-        self._chains = _chains(self._target)
-        first = [isinstance(steps[0].operation, _POSITION_WISE) for steps in self._chains]
-        self._last = len(first) - first[::-1].index(False) if False in first else 0
-        heads = [n for n, steps in enumerate(self._chains) if _is_head(steps[0])]
+        heads = [n for n, steps in enumerate(self._chains) if is_head(steps[0])]
         self._head = heads[0] if heads else len(self._chains)
         self._kept: Kept = {}
         self._copies: Any = None
@@ -184,10 +177,10 @@ class CachedDecoder:
             if isinstance(layer, RecurrentBlock):
                 kept[layer.name] = layer.start(batch)
             elif isinstance(layer, Attention):
-                keys, of_keys = layer.keys_and_values(values[_argument(step, "encoder_output")])
+                keys, of_keys = layer.keys_and_values(values[argument(step, "encoder_output")])
                 kept[layer.name] = {"keys": keys, "values": of_keys}
             elif isinstance(layer, TransformerBlock) and layer.cross_attention:
-                output = values[_argument(step, "encoder_output")]
+                output = values[argument(step, "encoder_output")]
                 kept[layer.name] = layer.start(batch, capacity, output)
             elif isinstance(layer, TransformerBlock):
                 kept[layer.name] = layer.start(batch, capacity)
@@ -215,7 +208,7 @@ class CachedDecoder:
             for number, steps in enumerate(self._chains[self._last :], self._last):
                 if number == self._head:
                     # As a matrix, which TensorFlow multiplies without transposing the embeddings.
-                    features = _argument(steps[0], "inputs")
+                    features = argument(steps[0], "inputs")
                     wanted = take_positions(values[features], last[:, None])
                     values[features] = new.computed_once(wanted)
                 run_steps(steps, values, training=False)
@@ -235,10 +228,10 @@ class CachedDecoder:
         alike: AlikeBlocks,
     ) -> None:
         layer, (made,) = steps[0].operation, steps[-1].outputs[:1]
-        if isinstance(layer, _POSITION_WISE):
+        if isinstance(layer, POSITION_WISE):
             run_steps(steps, values, training=False)
             return
-        x = values[_argument(steps[0], "inputs")]
+        x = values[argument(steps[0], "inputs")]
         if isinstance(layer, TransformerBlock):
             blocks = [step.operation for step in steps]
             values[made], after = alike.run(blocks, x, [kept[y.name] for y in blocks], new)
@@ -249,93 +242,3 @@ class CachedDecoder:
             values[made] = layer.step(x, new.positions)
         else:
             values[made] = layer.step_to_encoder(x, **kept[layer.name], source_mask=new.source_mask)
-
-
-def can_keep(model: keras.Model) -> bool:
-    """Tell whether each token of a model can be computed once.
-
-    Args:
-        model: A functional model.
-
-    Returns:
-        `False` if there are layers in it of which it is not known how they use earlier tokens.
-    """
-    graph = model_graph(model)
-    if graph is None or not isinstance(model.input, dict) or len(graph.outputs) != 1:
-        return False
-    numbers = _input_numbers(model, graph)
-    prefix = target_prefix(model)
-    inputs = {numbers.get(prefix + name) for name in ("token_ids", "padding_mask")}
-    if None in inputs:
-        return False
-    source, target = _source_and_target(graph, inputs)
-    made = {number for step in source for number in step.outputs}
-    for step in target:
-        layer = step.operation
-        takes_source = bool(made.intersection(step.inputs.values()))
-        if isinstance(layer, Attention):
-            known = layer.cross_attention
-        elif isinstance(layer, TransformerBlock):
-            known = layer.causal and layer.cross_attention == takes_source
-        elif isinstance(layer, RecurrentBlock):
-            # Its weights are read as they are, so that they must have the dtype of the inputs.
-            as_stored = layer.compute_dtype == layer.variable_dtype
-            known = layer.causal and not takes_source and as_stored
-        else:
-            known = isinstance(layer, (PositionEmbedding, *_POSITION_WISE)) and not takes_source
-        if not known:
-            return False
-    return True
-
-
-def target_prefix(model: keras.Model) -> str:
-    """Return what the names of the target's inputs begin with: `"decoder_"` with an encoder."""
-    return "decoder_" if "decoder_token_ids" in model.input else ""
-
-
-def _input_numbers(model: keras.Model, graph: ModelGraph) -> dict[str, int]:
-    # Keras flattens a dict in the order of its sorted keys.
-    by_symbol = {id(x): n for x, n in zip(model.inputs, graph.inputs, strict=True)}
-    return {name: by_symbol[id(x)] for name, x in model.input.items()}
-
-
-def _source_and_target(graph: ModelGraph, inputs: set[Any]) -> tuple[list[Step], list[Step]]:
-    """Steps that do not depend on the target's inputs, and those that do."""
-    depends, source, target = set(inputs), [], []
-    for step in needed_steps(graph, graph.inputs, graph.outputs):
-        if depends.intersection(step.inputs.values()):
-            depends.update(step.outputs)
-            target.append(step)
-        else:
-            source.append(step)
-    return source, target
-
-
-def _chains(steps: list[Step]) -> list[list[Step]]:
-    """Steps one by one, but blocks of which each only reads the one before together."""
-    readers = Counter(number for step in steps for number in step.inputs.values())
-    found: list[list[Step]] = []
-    for step in steps:
-        if isinstance(step.operation, TransformerBlock) and found:
-            before = found[-1][-1]
-            made = before.outputs[0]
-            follows = made == _argument(step, "inputs") and readers[made] == 1
-            if isinstance(before.operation, TransformerBlock) and follows:
-                found[-1].append(step)
-                continue
-        found.append([step])
-    return found
-
-
-def _is_head(step: Step) -> bool:
-    name: str = step.operation.name
-    return name.startswith("head_") or bool(step.node.arguments.kwargs.get("reverse"))
-
-
-def _argument(step: Step, name: str) -> int:
-    """The number of the tensor that a layer was called with; "inputs" is its first argument."""
-    arguments = step.node.arguments
-    if name == "inputs":
-        return step.inputs[id(arguments.args[0])]
-    given = inspect.signature(step.operation.call).bind(*arguments.args, **arguments.kwargs)
-    return step.inputs[id(given.arguments[name])]

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_finetune.generation.compiled import compiled
-from keras_finetune.generation.decoder import target_prefix
+from keras_finetune.generation.decoder_graph import target_prefix
 from keras_finetune.models.vocabulary import take_positions
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.generation.decoder import target_prefix
+from keras_finetune.generation.decoder_graph import target_prefix
 from keras_finetune.models import PositionEmbedding
 
 _LEAST = {
