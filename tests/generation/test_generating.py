@@ -157,10 +157,16 @@ def test_a_layer_that_mixes_positions_is_not_kept():
     assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow",
-    reason="one backend tells as much",
-)
+def test_a_layer_below_a_block_is_no_head_by_its_name():
+    inputs = {n: keras.Input((None,), dtype="int32", name=n) for n in ("token_ids", "padding_mask")}
+    embedding = keras.layers.ReversibleEmbedding(VOCAB, 16, name="token_embedding")
+    x = keras.layers.Dense(16, name="head_below")(embedding(inputs["token_ids"]))
+    x = models.TransformerBlock(2, 16, causal=True)(x, inputs["padding_mask"])
+    model = peaked(keras.Model(inputs, embedding(x, reverse=True)))
+    assert can_keep(model)
+    assert run(model) == [by_hand(model, prompt) for prompt in PROMPTS]
+
+
 def test_lower_precision_generates():
     for dtype in ("mixed_bfloat16", "bfloat16"):
         model = models.language_model(gpt2(dtype=dtype))

@@ -17,7 +17,7 @@ def test_text_in_arrays_runs_on_fewer_rows_at_a_time():
     assert rows_of(ids.astype("float32"), labels).num_blocks < rows.num_blocks  # Features.
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Other widths elsewhere.")
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has fewer widths, more padding")
 def test_many_rows_are_padded_little():
     lengths = np.random.default_rng(0).integers(4, 129, 20_000)
     rows = PlannedRows(
