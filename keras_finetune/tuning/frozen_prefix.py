@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -12,10 +13,26 @@ from keras_finetune.models.model_graph import CarryMask, ReadMask, Step, needed_
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
 FIRST = "cut_0"
+_FUNCTIONS = ("train_function", "test_function", "predict_function")
+
+
+@dataclass
+class CutFunctions:
+    """What Keras compiled for a model while it was cut, for when it is cut there again.
+
+    Attributes:
+        cut: Where it was cut.
+        functions: From `_functions`.
+    """
+
+    cut: PrefixCut | None = None
+    functions: tuple[Any, dict[str, Any]] = field(default_factory=lambda: (None, {}))
 
 
 @contextmanager
-def cut_model(model: keras.Model, cut: PrefixCut | None) -> Iterator[None]:
+def cut_model(
+    model: keras.Model, cut: PrefixCut | None, known: CutFunctions | None = None
+) -> Iterator[None]:
     """Let a model run in two parts while the context lasts.
 
     Given its inputs, it runs as ever, but for dropout in the frozen part, which is off. Given the
@@ -24,6 +41,7 @@ def cut_model(model: keras.Model, cut: PrefixCut | None) -> Iterator[None]:
     Args:
         model: The model.
         cut: From `find_cut`; None leaves the model alone.
+        known: What may be compiled already; what Keras compiles now is left in it.
     """
     if cut is None:
         yield
@@ -53,13 +71,18 @@ def cut_model(model: keras.Model, cut: PrefixCut | None) -> Iterator[None]:
     # Keras must not compare the cut's tensors with the model's inputs, nor cast them.
     changed = {"call": call, "_manual_input_spec": None, "_convert_input_args": False}
     before = {name: vars(model)[name] for name in changed if name in vars(model)}
+    known = known or CutFunctions()
+    whole = _functions(model)
     _set_attributes(model, changed)
+    _set_functions(model, *(known.functions if _is_same(cut, known.cut) else (None, {})))
     try:
         yield
     finally:
+        known.cut, known.functions = cut, _functions(model)
         for name in changed:
             delattr(model, name)
         _set_attributes(model, before)
+        _set_functions(model, *whole)
 
 
 def suffix_inputs(cut: PrefixCut, x: Any, tensors: dict[str, Any]) -> dict[str, Any]:
@@ -187,5 +210,22 @@ def tensor_names(cut: PrefixCut) -> dict[str, int]:
 def _set_attributes(model: keras.Model, values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(model, name, value)
-    # What Keras compiled for the model as it was.
-    model.train_function = model.test_function = model.predict_function = None
+
+
+def _functions(model: keras.Model) -> tuple[Any, dict[str, Any]]:
+    """What Keras compiled, and what `compile` had been given."""
+    return getattr(model, "_compile_config", None), {x: getattr(model, x) for x in _FUNCTIONS}
+
+
+def _set_functions(model: keras.Model, config: Any, functions: dict[str, Any]) -> None:
+    """Give a model what Keras had compiled for it, but nothing after another `compile`."""
+    is_current = config is getattr(model, "_compile_config", None)
+    for name in _FUNCTIONS:
+        setattr(model, name, functions.get(name) if is_current else None)
+
+
+def _is_same(cut: PrefixCut, other: PrefixCut | None) -> bool:
+    if other is None or cut.tensors != other.tensors:
+        return False
+    nodes, others = ([step.node for step in (*x.prefix, *x.suffix)] for x in (cut, other))
+    return nodes == others

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from keras_finetune.tuning.data_kinds import count_rows, is_arrays
-from keras_finetune.tuning.frozen_prefix import cut_model
+from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
 from keras_finetune.tuning.prefix_rows import rows_of
@@ -52,6 +52,7 @@ def frozen_once(
     epochs: int,
     cache_frozen: CacheFrozen = "auto",
     frozen_dropout: bool = False,
+    known: CutFunctions | None = None,
 ) -> Iterator[FitData]:
     """Let a model train on the activations of its frozen layers, where that pays.
 
@@ -62,6 +63,7 @@ def frozen_once(
         epochs: int, passes over the data.
         cache_frozen: `"auto"`, True, False, or the folder that `cache` keeps them in.
         frozen_dropout: Whether dropout in frozen layers stays active, as Keras has it.
+        known: What an earlier fit compiled of the model as it was cut then.
 
     Yields:
         What is to go into `fit` instead.
@@ -73,7 +75,7 @@ def frozen_once(
     cut = None if frozen_dropout else find_cut(model)
     say = _say if data.fit_args.get("verbose", 1) else (lambda _: None)
     reason = _no_cut(model, frozen_dropout) if cut is None else None
-    with cut_model(model, cut):
+    with cut_model(model, cut, known):
         if cut is not None and cache_frozen is not False:
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)
