@@ -265,7 +265,7 @@ class FineTuner:
                     counted_traces(self.model) as traces,
                 ):
                     meter = FitMeter(started, data.x, traces)
-                    own = [recorder, NaNLossGuard(data.x), meter, *stopping]
+                    own = [NaNLossGuard(data.x), recorder, meter, *stopping]
                     history = self.model.fit(
                         data.x,
                         data.y,

@@ -17,23 +17,41 @@ class NaNLossGuard(keras.callbacks.Callback):
         dataset: The data that is trained on; one of ours knows its plan.
 
     Raises:
-        FloatingPointError: From `fit`, at the first such batch.
+        FloatingPointError: From `fit`, after the first such batch.
     """
 
     def __init__(self, dataset: Any = None) -> None:
         super().__init__()
+        # With JAX, Keras lets callbacks look at a step in another thread, while the next ones run.
+        self.async_safe = keras.backend.backend() == "jax"
         self._dataset = dataset
         self._epoch = 0
+        self._found: tuple[int, float] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Note the epoch."""
-        self._epoch = epoch
+        self._epoch, self._found = epoch, None
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Check the running loss."""
         loss = (logs or {}).get("loss")
-        if loss is None or math.isfinite(loss):
+        if loss is not None and not math.isfinite(loss) and self._found is None:
+            self._found = batch, loss
+        if not self.async_safe:
+            self._raise_if_found()
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raise what was found meanwhile, in the thread of `fit`."""
+        self._raise_if_found()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Raise what was found in the last steps."""
+        self._raise_if_found()
+
+    def _raise_if_found(self) -> None:
+        if self._found is None:
             return
+        batch, loss = self._found
         first = max(batch + 1 - self.model.steps_per_execution, 0)
         where = f"step {batch + 1}" if first == batch else f"steps {first + 1} to {batch + 1}"
         raise FloatingPointError(
@@ -51,6 +69,8 @@ class NaNLossGuard(keras.callbacks.Callback):
         return f" (rows {shown}{', ...' if len(rows) > 8 else ''})"
 
     def _cause(self) -> str:
+        if keras.backend.backend() == "jax":
+            self.model.jax_state_sync()
         bad = next(
             (
                 variable.path

@@ -69,6 +69,7 @@ class FitMeter(keras.callbacks.Callback):
 
     def __init__(self, started: float, dataset: Any, traces: list[None]) -> None:
         super().__init__()
+        self.async_safe = keras.backend.backend() == "jax"  # See `NaNLossGuard`.
         self.epochs = 0
         self._started = started
         self._first: float | None = None

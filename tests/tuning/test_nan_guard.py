@@ -34,6 +34,19 @@ def test_names_the_rows_if_the_data_knows_them(data):
     guard.set_model(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
     guard.model.compile("sgd", "mse")
     guard.on_epoch_begin(0)
+    guard.on_train_batch_end(0, {"loss": 0.5})
+    guard.on_train_batch_begin(1)
     with pytest.raises(FloatingPointError, match=r"step 2 \(rows 7, 3, 5\).*weights are finite"):
         guard.on_train_batch_end(1, {"loss": float("nan")})
-    guard.on_train_batch_end(1, {"loss": 0.5})
+        guard.on_train_batch_begin(2)
+
+
+@pytest.mark.parametrize("bad", [0, 9])
+def test_no_batch_is_too_early_or_too_late(loss, bad):
+    x, y = np.ones((40, 8), "float32"), np.arange(40) % 3
+    x[4 * bad] = 3e38
+    dense = keras.layers.Dense(3, kernel_initializer="ones")
+    tuner = FineTuner(keras.Sequential([keras.Input((8,)), dense]))
+    tuner.compile("sgd", loss)
+    with pytest.raises(FloatingPointError, match=rf"epoch 1, steps? .*\b{bad + 1}\."):
+        tuner.fit(x, y, batch_size=4, epochs=2, shuffle=False, verbose=0)
