@@ -36,9 +36,14 @@ def test_names_the_rows_if_the_data_knows_them(data):
     guard.on_epoch_begin(0)
     guard.on_train_batch_end(0, {"loss": 0.5})
     guard.on_train_batch_begin(1)
-    with pytest.raises(FloatingPointError, match=r"step 2 \(rows 7, 3, 5\).*weights are finite"):
+    message = r"step 2 \(rows 7, 3, 5\).*weights are finite"
+    if keras.backend.backend() == "jax":
         guard.on_train_batch_end(1, {"loss": float("nan")})
-        guard.on_train_batch_begin(2)
+        with pytest.raises(FloatingPointError, match=message):
+            guard.on_train_batch_begin(2)
+    else:
+        with pytest.raises(FloatingPointError, match=message):
+            guard.on_train_batch_end(1, {"loss": float("nan")})
 
 
 @pytest.mark.parametrize("bad", [0, 9])
