@@ -13,6 +13,11 @@ from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.packing import positions
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
+from keras_finetune.models.trainable_flags import (
+    build_from_config,
+    get_build_config,
+    hand_down_flag,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -124,6 +129,10 @@ class Attention(keras.layers.Layer):
             self._frequencies = inverse_frequencies(
                 self._head_dim, self.rope_theta, self.rope_scaling
             )
+        hand_down_flag(self)
+
+    get_build_config = get_build_config
+    build_from_config = build_from_config
 
     def call(
         self,

@@ -8,6 +8,11 @@ from keras import ops
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.trainable_flags import (
+    build_from_config,
+    get_build_config,
+    hand_down_flag,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -86,6 +91,10 @@ class ConvolutionBlock(keras.layers.Layer):
             )
         for convolution in self.convolutions:
             convolution.build(inputs_shape)
+        hand_down_flag(self)
+
+    get_build_config = get_build_config
+    build_from_config = build_from_config
 
     def call(self, inputs: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
         x = inputs

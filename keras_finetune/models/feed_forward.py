@@ -8,6 +8,11 @@ from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
 from keras_finetune.models.fused import product_and_bias
 from keras_finetune.models.new_tokens import NewTokens
+from keras_finetune.models.trainable_flags import (
+    build_from_config,
+    get_build_config,
+    hand_down_flag,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -49,6 +54,10 @@ class FeedForward(keras.layers.Layer):
         if self._gated:
             self.gate = self._dense("gate", self.intermediate_dim, input_shape)
         self.down = self._dense("down", width, (*input_shape[:-1], self.intermediate_dim))
+        hand_down_flag(self)
+
+    get_build_config = get_build_config
+    build_from_config = build_from_config
 
     def call(self, inputs: Any) -> Any:
         return self.down(self._widened(inputs))

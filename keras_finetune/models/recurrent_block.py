@@ -7,6 +7,11 @@ from keras import ops
 
 from keras_finetune.models.arguments import check_positive, check_rate
 from keras_finetune.models.fused_lstm import run_lstm
+from keras_finetune.models.trainable_flags import (
+    build_from_config,
+    get_build_config,
+    hand_down_flag,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -61,6 +66,10 @@ class RecurrentBlock(keras.layers.Layer):
         self.forward_lstm.build(inputs_shape)
         if self.bidirectional:
             self.backward_lstm.build(inputs_shape)
+        hand_down_flag(self)
+
+    get_build_config = get_build_config
+    build_from_config = build_from_config
 
     def call(self, inputs: Any, padding_mask: Any = None, training: bool | None = None) -> Any:
         outputs = run_lstm(self.forward_lstm, inputs, training)

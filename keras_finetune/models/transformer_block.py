@@ -11,6 +11,11 @@ from keras_finetune.models.feed_forward import FeedForward
 from keras_finetune.models.fused import add_and_norm, normalize
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
+from keras_finetune.models.trainable_flags import (
+    build_from_config,
+    get_build_config,
+    hand_down_flag,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -133,6 +138,10 @@ class TransformerBlock(keras.layers.Layer):
             self.encoder_attention_norm.build(inputs_shape)
         self.feed_forward.build(inputs_shape)
         self.feed_forward_norm.build(inputs_shape)
+        hand_down_flag(self)
+
+    get_build_config = get_build_config
+    build_from_config = build_from_config
 
     def call(
         self,

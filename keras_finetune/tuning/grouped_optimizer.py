@@ -88,7 +88,8 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
         if covered != list(range(len(variables))):
             raise ValueError(
                 f"The groups must hold each of the {len(variables)} variables once. "
-                f"Received the indices {covered}."
+                f"Received the indices {covered}. If this is a saved model, other variables were "
+                "trainable when it was saved: load it with compile=False, and compile it again."
             )
         super().build(variables)
         for group, member in zip(self._groups, self._members, strict=True):
