@@ -15,6 +15,7 @@ import time
 from typing import Any
 
 from side_by_side import machine, news, parse_arguments
+from weights import minilm_folder
 
 RUNS = {"all": 2, "head": 5, "top 2": 5}
 
@@ -42,14 +43,13 @@ def main() -> None:
 
 def _run(how: str, train: str, epochs: int, samples: dict[str, Any]) -> dict[str, float]:
     import keras
-    import quality
 
     import keras_finetune as kft
     from keras_finetune.tuning.memory import peak_memory
 
     keras.utils.set_random_seed(0)
     task = kft.tasks.TextClassification(samples["names"], max_length=128)
-    tuner = kft.FineTuner(task.build(kft.load_pretrained(quality.minilm_folder())))
+    tuner = kft.FineTuner(task.build(kft.load_pretrained(minilm_folder())))
     optimizer = keras.optimizers.AdamW(5e-5, global_clipnorm=1.0)
     tuner.compile(optimizer, precision="mixed_bfloat16")
     if train != "all":

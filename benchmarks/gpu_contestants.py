@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from generation_contestants import smollm2_file, smollm2_folder, smollm2_tokenizer
+from generation_contestants import smollm2_tokenizer
 from news_contestants import CLIP, LEARNING_RATE, Turns, batches_of, keras_finetune
+from weights import minilm_folder, smollm2_file
 
 LORA_RATE = 1e-4
 # As many weights either way: 30 layers of 14 * (576 + 960), or of 8 * (1152 + 2 * 768).
@@ -37,11 +38,10 @@ def hf_gpu_compiled(job: dict[str, Any]) -> Turns:
 
 
 def _minilm(job: dict[str, Any], prepare: Callable[[Any], Any]) -> Turns:
-    import quality
     import torch
     import transformers
 
-    folder = quality.minilm_folder()
+    folder = minilm_folder()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     given = tokenizer(job["texts"], truncation=True, max_length=job["max_length"])["input_ids"]
     lengths = np.array([len(ids) for ids in given])
@@ -70,7 +70,7 @@ def keras_finetune_lora(job: dict[str, Any]) -> Turns:
     import keras_finetune as kft
 
     keras.utils.set_random_seed(0)
-    model = kft.load_pretrained(smollm2_folder() / smollm2_file(), head=True)
+    model = kft.load_pretrained(smollm2_file(), head=True)
     tuner = kft.FineTuner(model)
     tuner.freeze("*")
     tuner.unfreeze("*/query_key_value")
@@ -103,7 +103,10 @@ def hf_lora(job: dict[str, Any]) -> Turns:
     blocks = torch.from_numpy(blocks.reshape(-1, job["max_length"]))
     rows = [{"input_ids": x, "labels": x} for x in blocks]
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        smollm2_folder(), gguf_file=smollm2_file(), dtype=torch.bfloat16, use_cache=False
+        smollm2_file().parent,
+        gguf_file=smollm2_file().name,
+        dtype=torch.bfloat16,
+        use_cache=False,
     )
     model.to("cuda").train()
     config = peft.LoraConfig(r=RANK, target_modules=["q_proj", "k_proj", "v_proj"])

