@@ -23,6 +23,7 @@ from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
+from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.precision import set_precision
@@ -263,6 +264,7 @@ class FineTuner:
                     maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
                     steps_per_execution(self.model, at_once),
                     counted_traces(self.model) as traces,
+                    values_kept(self.model),
                 ):
                     meter = FitMeter(started, data.x, traces)
                     own = [NaNLossGuard(data.x), recorder, meter, *stopping]
@@ -277,9 +279,10 @@ class FineTuner:
                     )
                     self._report = meter.report()
                     return history
-        except KeyboardInterrupt:
-            if recorder is not None:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and recorder is not None:
                 recorder.record_unfinished()
+            self._compilation.forget()
             raise
         finally:
             self._fitting = False
@@ -395,7 +398,7 @@ class FineTuner:
                 "first; to score the model as it is, call task.evaluate(model, examples), or "
                 "model.compile and model.evaluate."
             )
-        with without_preprocessor(self.model, x):
+        with without_preprocessor(self.model, x), values_kept(self.model):
             return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
@@ -405,7 +408,7 @@ class FineTuner:
                 "This data set is shuffled, so that predictions would not be in the order of its "
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
-        with without_preprocessor(self.model, x):
+        with without_preprocessor(self.model, x), values_kept(self.model):
             return self.model.predict(x, **predict_args)
 
     def summary(self) -> None:
