@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def check_texts(texts: Sequence[Any], first_row: int = 0, what: str = "text") -> None:
+def check_texts(
+    texts: Sequence[Any], first_row: int = 0, what: str = "text", *, may_be_empty: bool = True
+) -> None:
     """Raise a `ValueError` that names the first row whose value is no text.
 
     Args:
         texts: The values; a list of `str` passes at the cost of a glance.
         first_row: Number of the row of the first value, for the message.
         what: What the values are, for the message.
+        may_be_empty: Whether "" passes where the texts go next, for the message.
 
     Raises:
         ValueError: A value is None, NaN, a number, or anything else but a `str`.
@@ -24,17 +27,16 @@ def check_texts(texts: Sequence[Any], first_row: int = 0, what: str = "text") ->
     if all(kind is str for kind in set(map(type, texts))):
         return
     for row, text in enumerate(texts, first_row):
-        check_text(text, row, what)
+        check_text(text, row, what, may_be_empty=may_be_empty)
 
 
-def check_text(text: Any, row: int, what: str = "text") -> None:
+def check_text(text: Any, row: int, what: str = "text", *, may_be_empty: bool = True) -> None:
     """Raise a `ValueError` that names the row if its value is no text."""
     if isinstance(text, str):
         return
     if text is None or (isinstance(text, float) and text != text):
-        raise ValueError(
-            f'Row {row}: the {what} is {text} (missing). Drop the row, or put "" in its place.'
-        )
+        fix = 'put "" in its place' if may_be_empty else "fill it in"
+        raise ValueError(f"Row {row}: the {what} is {text} (missing). Drop the row, or {fix}.")
     if isinstance(text, bytes):
         fix = "Decode it first: value.decode('utf-8')."
     elif isinstance(text, (int, float)):

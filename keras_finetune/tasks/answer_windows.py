@@ -132,7 +132,7 @@ def make_windows(
             the context; names the row.
     """
     for name, texts in (("question", questions), ("context", contexts)):
-        check_texts(texts, first_row, name)
+        check_texts(texts, first_row, name, may_be_empty=False)
         for row, text in enumerate(texts, first_row):
             if not text.strip():
                 raise ValueError(f"Row {row}: the {name} is empty. Drop the row, or mend it.")

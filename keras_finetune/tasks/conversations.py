@@ -7,9 +7,12 @@ import numpy as np
 
 from keras_finetune.data import Ragged, Tokenizer
 from keras_finetune.data.chat_template import render_chat
+from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.encoding import ragged
 
 Messages = list[dict[str, Any]]
+
+_ANSWERED = ("user", "tool")
 
 
 class ConversationEncoder:
@@ -58,10 +61,26 @@ class ConversationEncoder:
         """Encode what a model reads before its answer.
 
         Args:
-            conversation: A question, or messages that end with the user's.
+            conversation: A question, or messages that end with the user's or a tool's.
             row: Its number, for errors.
         """
-        return self._ids([self.written(as_messages(conversation, row), True)])[0]
+        return self._ids([self.prompt_text(conversation, row)])[0]
+
+    def prompt_text(self, conversation: Any, row: int) -> str:
+        """Write what a model reads before its answer; arguments as for `prompt`.
+
+        Raises:
+            ValueError: It is not a conversation, or its last message is not to be answered.
+        """
+        messages = as_messages(conversation, row)
+        role = messages[-1]["role"]
+        if role not in _ANSWERED:
+            raise ValueError(
+                f"Row {row}: the last message has the role {role!r}, but an answer follows a "
+                f"message of the role 'user' (or 'tool').{did_you_mean(role, _ANSWERED)} Leave out "
+                "the answer that the model is to write."
+            )
+        return self.written(messages, True)
 
     def columns(self, conversations: Sequence[Any], first_row: int) -> dict[str, Ragged]:
         """Encode conversations as columns of a store; those without an answer's token left out.
@@ -142,7 +161,19 @@ def as_messages(conversation: Any, row: int) -> Messages:
     if isinstance(conversation, str):
         conversation = [{"role": "user", "content": conversation}]
     if isinstance(conversation, Mapping) and {"role", "content"} <= set(conversation):
-        pairs = zip(conversation["role"], conversation["content"], strict=True)
+        roles, contents = conversation["role"], conversation["content"]
+        if isinstance(roles, str) or isinstance(contents, str):
+            raise ValueError(
+                f"Row {row}: one message stands where a conversation should, a list of messages. "
+                "Put each conversation in a list of its own: [[{...}, ...], ...]. Received: "
+                f"{conversation!r:.200}"
+            )
+        if len(roles) != len(contents):
+            raise ValueError(
+                f"Row {row}: the conversation has {len(roles)} roles and {len(contents)} contents. "
+                "Give one of each for every message."
+            )
+        pairs = zip(roles, contents, strict=True)
         conversation = [{"role": role, "content": content} for role, content in pairs]
     known = isinstance(conversation, Sequence | np.ndarray) and len(conversation) > 0
     if not known or not all(_is_message(message) for message in conversation):

@@ -11,7 +11,7 @@ import numpy as np
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.generation.generating import generate
 from keras_finetune.models import language_model
-from keras_finetune.tasks.conversations import ConversationEncoder, as_messages
+from keras_finetune.tasks.conversations import ConversationEncoder
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
 from keras_finetune.tasks.language_modeling import compile_for_tokens
@@ -174,7 +174,7 @@ class InstructionTuning:
 
         Args:
             model: From `build`.
-            conversations: Questions, or lists of messages that end with the user's.
+            conversations: Questions, or lists of messages that end with the user's or a tool's.
             **generation: Further arguments of `keras_finetune.generation.generate`.
 
         Returns:
@@ -192,12 +192,12 @@ class InstructionTuning:
         """Write what a model reads before its answer, as for `generation.stream`.
 
         Args:
-            conversation: A question, or messages that end with the user's.
+            conversation: A question, or messages that end with the user's or a tool's.
 
         Returns:
             The text.
         """
-        return self._encoder().written(as_messages(conversation, 0), True)
+        return self._encoder().prompt_text(conversation, 0)
 
     def evaluate(
         self, model: keras.Model, examples: Any, *, batch_size: int = 8

@@ -169,7 +169,7 @@ def check_filled(texts: Sequence[Any], first_row: int, what: str) -> None:
         ...
         ValueError: Row 11: the summary is empty. Drop the row, or fill it in.
     """
-    check_texts(texts, first_row, what)
+    check_texts(texts, first_row, what, may_be_empty=False)
     for row, text in enumerate(texts, first_row):
         if not text.strip():
             raise ValueError(f"Row {row}: the {what} is empty. Drop the row, or fill it in.")

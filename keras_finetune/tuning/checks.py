@@ -13,6 +13,7 @@ from keras_finetune.tuning.data_kinds import (
     is_arrays,
     is_tf_dataset,
 )
+from keras_finetune.tuning.input_checks import check_inputs, refuse_no_labels
 from keras_finetune.tuning.label_checks import check_classes, check_labels, num_outputs
 
 
@@ -64,6 +65,8 @@ def _check_side(
 ) -> "np.ndarray | None":
     """Check one side of the data and count its labels by class, where they are known."""
     units = num_outputs(model)
+    if is_tf_dataset(x) and not _takes_raw_data(model):
+        _check_spec(side, model, loss, x.element_spec)
     counts = getattr(x, "label_counts", None)
     if counts is not None:
         if units is not None and len(counts) != units:
@@ -77,8 +80,6 @@ def _check_side(
     if is_tf_dataset(x):
         if int(x.cardinality()) == 0:
             raise ValueError(f"The {side} is empty: a tf.data.Dataset of no batches.")
-        if not _takes_raw_data(model):
-            _check_spec(side, x.element_spec)
         if side == "validation data":
             batch = first_batch(x)
             if isinstance(batch, tuple) and len(batch) > 1:
@@ -106,6 +107,9 @@ def _check_arrays(
             _check_dtype(what, array.dtype)
             _check_finite(what, array)
     if not raw:
+        if y is None:
+            refuse_no_labels(side, model, loss)
+        check_inputs(side, model, x)
         _check_token_ids(side, model, x)
     labels = list(arrays_in(y, "y"))
     if len(labels) != 1:
@@ -138,7 +142,7 @@ def _check_finite(what: str, array: np.ndarray) -> None:
         )
 
 
-def _check_spec(side: str, spec: Any) -> None:
+def _check_spec(side: str, model: keras.Model, loss: Any, spec: Any) -> None:
     for leaf in keras.tree.flatten(spec):
         dtype = getattr(leaf, "dtype", None)
         if dtype is not None and getattr(dtype, "name", "") == "string":
@@ -147,6 +151,9 @@ def _check_spec(side: str, spec: Any) -> None:
                 "through keras_finetune.tasks.TextClassification(...).dataset(...), or through a "
                 "preprocessing layer in your pipeline."
             )
+    if not isinstance(spec, tuple) or len(spec) == 1:
+        refuse_no_labels(side, model, loss, in_batches=True)
+    check_inputs(side, model, spec[0] if isinstance(spec, tuple) else spec)
 
 
 def _check_token_ids(side: str, model: keras.Model, x: Any) -> None:

@@ -85,7 +85,11 @@ class Compilation:
         self._compiled = (recipe, signature)
 
     def forget(self) -> None:
-        """Compile at the next fit in any case: something else compiled the model meanwhile."""
+        """Compile at the next fit in any case.
+
+        Something else compiled the model meanwhile, or a fit failed: a step that could not be
+        traced leaves behind a function that fails at the next call, too.
+        """
         self._compiled = (self._compiled[0], ())
 
     def _reduced_rate(self, recipe: Recipe) -> float | None:

@@ -10,6 +10,11 @@ from typing import Any
 import keras
 import rich
 
+from keras_finetune.tuning.argument_checks import (
+    check_arguments,
+    check_count,
+    check_loss_and_metrics,
+)
 from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
@@ -23,6 +28,7 @@ from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
+from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.precision import set_precision
@@ -38,8 +44,8 @@ from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
 from keras_finetune.tuning.saving import save_without_optimizer
-from keras_finetune.tuning.selection import Selection, select
-from keras_finetune.tuning.stages import Stage
+from keras_finetune.tuning.selection import Selection
+from keras_finetune.tuning.stages import Stage, checked_stages
 from keras_finetune.tuning.summary import summary_table
 
 
@@ -135,6 +141,7 @@ class FineTuner:
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")
+        check_arguments(self.compile, self.model.compile, compile_args)
         of_the_model = compiled_with(self.model)
         given = {"loss": loss, "metrics": metrics, **compile_args}
         compile_args = of_the_model | {k: v for k, v in given.items() if v is not None}
@@ -143,6 +150,7 @@ class FineTuner:
                 "The model has no loss. Give one: compile(loss=...), or build the model with "
                 "keras_finetune.tasks, which knows its loss."
             )
+        check_loss_and_metrics(self.model, compile_args)
         recipe = make_recipe(
             optimizer,
             learning_rate,
@@ -224,9 +232,11 @@ class FineTuner:
         """
         started = time.perf_counter()
         self._refuse_while_fitting("fit")
-        if not isinstance(epochs, int) or epochs < 1:
-            raise ValueError(f"epochs must be an int >= 1. Received: {epochs!r}")
+        check_arguments(self.fit, self.model.fit, fit_args)
+        check_count(epochs=epochs)
         check_cache_frozen(cache_frozen)
+        validated = validation_data is not None or bool(fit_args.get("validation_split"))
+        stopping = early_stopping_callbacks(early_stopping, validated, callbacks or [])
         recipe = self._compilation.current_recipe()
         loss = recipe.compile_args.get("loss")
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
@@ -238,8 +248,6 @@ class FineTuner:
         self._compilation.prepare(None if steps is None else steps * epochs_now)
         if not is_arrays(x):
             fit_args.setdefault("shuffle", False)  # Keras warns of its own default otherwise.
-        validated = validation_data is not None or bool(fit_args.get("validation_split"))
-        stopping = early_stopping_callbacks(early_stopping, validated, callbacks or [])
         recorder: EpochRecorder | None = None
         self._fitting = True
         try:
@@ -263,6 +271,7 @@ class FineTuner:
                     maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
                     steps_per_execution(self.model, at_once),
                     counted_traces(self.model) as traces,
+                    values_kept(self.model),
                 ):
                     meter = FitMeter(started, data.x, traces)
                     own = [NaNLossGuard(data.x), recorder, meter, *stopping]
@@ -277,9 +286,10 @@ class FineTuner:
                     )
                     self._report = meter.report()
                     return history
-        except KeyboardInterrupt:
-            if recorder is not None:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and recorder is not None:
                 recorder.record_unfinished()
+            self._compilation.forget()
             raise
         finally:
             self._fitting = False
@@ -308,10 +318,8 @@ class FineTuner:
         """
         if "epochs" in fit_args:
             raise ValueError("Each Stage says its epochs. Leave epochs out of fit_stages.")
-        stages = list(stages)
+        stages = checked_stages(self.model, stages)
         recipe = self._compilation.current_recipe()
-        for stage in stages:
-            select(self.model, stage.trainable)
         histories = []
         self._in_stages = True  # What one stage computed of the frozen layers, the next may use.
         try:
@@ -356,6 +364,8 @@ class FineTuner:
             The estimate; `rich.print` shows it as a table.
         """
         self._refuse_while_fitting("estimate")
+        check_arguments(self.fit, self.model.fit, fit_args)
+        check_count(epochs=epochs)
         check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
         check_fit_data(
@@ -373,7 +383,9 @@ class FineTuner:
             fit_args.pop(name, None)
         if fit_args.pop("frozen_dropout", False):
             cache_frozen = False
-        planned = [(None, epochs)] if stages is None else [(s, s.epochs) for s in stages]
+        planned: list[tuple[Stage | None, int]] = [(None, epochs)]
+        if stages is not None:
+            planned = [(stage, stage.epochs) for stage in checked_stages(self.model, stages)]
         data = FitData(x, y, validation_data, fit_args)
         try:
             with without_preprocessor(self.model, x):
@@ -395,7 +407,7 @@ class FineTuner:
                 "first; to score the model as it is, call task.evaluate(model, examples), or "
                 "model.compile and model.evaluate."
             )
-        with without_preprocessor(self.model, x):
+        with without_preprocessor(self.model, x), values_kept(self.model):
             return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
@@ -405,7 +417,7 @@ class FineTuner:
                 "This data set is shuffled, so that predictions would not be in the order of its "
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
-        with without_preprocessor(self.model, x):
+        with without_preprocessor(self.model, x), values_kept(self.model):
             return self.model.predict(x, **predict_args)
 
     def summary(self) -> None:

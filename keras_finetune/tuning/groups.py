@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from numbers import Real
+from typing import Any, TypeAlias
 
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
@@ -61,11 +62,7 @@ def learning_rate_groups(
         >>> base, [(group.name, round(group.scale, 3)) for group in groups]
         (0.001, [('backbone', 0.1), ('head', 1.0)])
     """
-    if layer_decay is not None and not 0 < layer_decay <= 1:
-        raise ValueError(f"layer_decay must be in (0, 1]. Received: {layer_decay!r}")
-    rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"*": learning_rate}
-    for name, rate in rates.items():
-        _check_rate(name, rate)
+    rates = checked_rates(learning_rate, layer_decay)
     floats = [rate for rate in rates.values() if not isinstance(rate, LearningRateSchedule)]
     base = max(floats) if floats else next(reversed(rates.values()))
     decays = _depth_factors(model, layer_decay)
@@ -83,14 +80,40 @@ def learning_rate_groups(
     return base, resolved
 
 
-def _check_rate(name: str, rate: object) -> None:
-    if isinstance(rate, LearningRateSchedule):
-        return
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not rate >= 0:
+def checked_rates(
+    learning_rate: LearningRate, layer_decay: float | None = None
+) -> dict[str, float | LearningRateSchedule]:
+    """Check learning rates as far as that goes without a model.
+
+    Args:
+        learning_rate: See `learning_rate_groups`.
+        layer_decay: See `learning_rate_groups`.
+
+    Returns:
+        The rates by selection.
+
+    Raises:
+        ValueError: A number is out of range or none, or there is no rate.
+    """
+    if layer_decay is not None and not (_is_number(layer_decay) and 0 < layer_decay <= 1):
+        raise ValueError(f"layer_decay must be in (0, 1]. Received: {layer_decay!r}")
+    rates = dict(learning_rate) if isinstance(learning_rate, Mapping) else {"*": learning_rate}
+    if not rates:
         raise ValueError(
-            f"A learning rate must be a float >= 0 or a keras LearningRateSchedule. "
-            f"Received for {name!r}: {rate!r}"
+            "learning_rate names no layers. Received: {}. Give a float, or a dict such as "
+            '{"backbone": 2e-5, "head": 1e-3}.'
         )
+    for name, rate in rates.items():
+        if not isinstance(rate, LearningRateSchedule) and not (_is_number(rate) and rate >= 0):
+            raise ValueError(
+                f"A learning rate must be a float >= 0 or a keras LearningRateSchedule. "
+                f"Received for {name!r}: {rate!r}"
+            )
+    return rates
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _variables_by_key(

@@ -74,7 +74,7 @@ def check_labels(
             )
         return labels.reshape(-1, labels.shape[-1]).sum(axis=0) if labels.ndim == 2 else None
     if kind not in (_SPARSE, _BINARY) or not flat:
-        if kind == _SPARSE and labels.ndim == 2 and labels.shape[1] == units:
+        if kind == _SPARSE and units is not None:
             raise ValueError(
                 "sparse_categorical_crossentropy expects integer labels of shape (rows,). The "
                 f"{side} has labels of shape {labels.shape}. Use the loss "

@@ -42,6 +42,10 @@ class FitData:
     validation_data: Any = None
     fit_args: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.validation_data, list):  # Keras takes [x, y] for (x, y).
+            object.__setattr__(self, "validation_data", tuple(self.validation_data))
+
 
 @contextmanager
 def frozen_once(
@@ -80,7 +84,8 @@ def frozen_once(
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)
         if reason and asked:
-            raise ValueError(f"cache_frozen={cache_frozen!r} is not possible: {reason}.")
+            taken = "" if cache_frozen is True else ", a folder to keep activations in,"
+            raise ValueError(f"cache_frozen={cache_frozen!r}{taken} is not possible: {reason}.")
         if reason and cut is not None and epochs > 1:
             say(f"The frozen layers run in every epoch: {reason}.")
         yield data

@@ -12,10 +12,11 @@ from keras_finetune.tuning.grouped_optimizer import GroupedOptimizer
 from keras_finetune.tuning.groups import (
     LearningRate,
     LearningRateGroup,
+    checked_rates,
     learning_rate_groups,
 )
 from keras_finetune.tuning.optimizer_state import clone, make_optimizer
-from keras_finetune.tuning.schedules import DECAYS, WarmupDecay, warmup_steps
+from keras_finetune.tuning.schedules import DECAYS, WarmupDecay, check_warmup, warmup_steps
 
 # Decaying these pulls them away from where normalization needs them (Devlin et al. 2019, A.2).
 _NO_WEIGHT_DECAY = ["bias", "gamma", "beta", "scale"]
@@ -115,15 +116,15 @@ def make_recipe(
     if learning_rate is None:
         own = template._learning_rate
         learning_rate = own if isinstance(own, LearningRateSchedule) else float(own)
-    rates = learning_rate.values() if isinstance(learning_rate, Mapping) else [learning_rate]
+    rates = checked_rates(learning_rate, layer_decay).values()
     if schedule is not None and any(isinstance(rate, LearningRateSchedule) for rate in rates):
         raise ValueError(
             f"schedule={schedule!r} and a LearningRateSchedule as learning_rate say two things. "
             "Give a float learning_rate with schedule, or the LearningRateSchedule alone."
         )
+    check_warmup(warmup)
     if warmup and schedule is None:
         schedule = "constant"
-    warmup_steps(warmup, total_steps=max(int(warmup), 1))
     return Recipe(
         template,
         learning_rate,

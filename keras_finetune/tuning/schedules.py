@@ -1,6 +1,7 @@
 """Learning-rate schedules whose length is that of the `fit` they are made for."""
 
 import math
+from numbers import Real
 from typing import Any
 
 import keras
@@ -87,6 +88,12 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
+def check_warmup(warmup: Any) -> None:
+    """Refuse a warm-up that is no number, or below zero."""
+    if not isinstance(warmup, Real) or isinstance(warmup, bool) or not float(warmup) >= 0:
+        raise ValueError(f"warmup must be >= 0: a share below 1, or steps. Received: {warmup!r}")
+
+
 def warmup_steps(warmup: float, total_steps: int) -> int:
     """Turn a share of the steps (a float below 1) or a number of steps into a number of steps.
 
@@ -94,8 +101,7 @@ def warmup_steps(warmup: float, total_steps: int) -> int:
         >>> warmup_steps(0.1, 200), warmup_steps(30, 200)
         (20, 30)
     """
-    if warmup < 0:
-        raise ValueError(f"warmup must be >= 0: a share below 1, or steps. Received: {warmup!r}")
+    check_warmup(warmup)
     steps = round(warmup * total_steps) if warmup < 1 else int(warmup)
     if steps > total_steps:
         raise ValueError(

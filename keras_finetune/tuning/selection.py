@@ -1,12 +1,13 @@
 """Which layers are meant: roles, globs, lists, callables, blocks counted from either end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 import keras
 
 from keras_finetune.suggest import did_you_mean
+from keras_finetune.tuning.argument_checks import is_int
 
 Selection: TypeAlias = (
     str
@@ -150,7 +151,7 @@ def select(
         raise ValueError(f"Give top or bottom, not both. Received top={top}, bottom={bottom}.")
     count = top if top is not None else bottom
     stem, found_blocks = blocks(found)
-    if not isinstance(count, int) or not 1 <= count <= len(found_blocks):
+    if not is_int(count) or not 1 <= count <= len(found_blocks):
         raise ValueError(
             f"{_show(selection)} has {len(found_blocks)} block(s), so that "
             f"{'top' if top is not None else 'bottom'} must be an int from 1 to "
@@ -215,6 +216,11 @@ def _match(model: keras.Model, selection: Selection) -> Layers:
         hits = {path: layer for path, layer in paths.items() if layer is selection}
     elif callable(selection):
         hits = {path: layer for path, layer in paths.items() if selection(layer)}
+    elif not isinstance(selection, Iterable):
+        raise ValueError(
+            f"A selection is one of {ROLES}, a glob over layer paths, a layer, a callable "
+            f"layer -> bool, or a list of them. Received: {selection!r}"
+        )
     else:
         hits = {}
         for part in selection:
@@ -247,7 +253,7 @@ def _open_models(model: keras.Model, layers: Layers) -> Layers:
 def _show(selection: Selection) -> str:
     if isinstance(selection, keras.layers.Layer):
         return f"layer {selection.name!r}"
-    return repr(selection) if isinstance(selection, str | list | tuple) else "the callable"
+    return "the callable" if callable(selection) else repr(selection)
 
 
 def _nothing_matches(model: keras.Model, selection: Selection) -> str:

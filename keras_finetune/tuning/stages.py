@@ -1,12 +1,14 @@
 """Staged tuning: which layers train when, as plain data that can be printed and edited."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 
+from keras_finetune.tuning.argument_checks import check_count
 from keras_finetune.tuning.freezing import freeze, unfreeze
-from keras_finetune.tuning.groups import LearningRate
+from keras_finetune.tuning.groups import LearningRate, checked_rates
 from keras_finetune.tuning.selection import blocks, roles, select
 
 
@@ -37,8 +39,9 @@ class Stage:
             raise ValueError(
                 f'Stage {self.name!r} trains nothing. Give selections, for example ("head",).'
             )
-        if not isinstance(self.epochs, int) or self.epochs < 1:
-            raise ValueError(f"epochs must be an int >= 1. Received: {self.epochs!r}")
+        check_count(epochs=self.epochs)
+        if self.learning_rate is not None:
+            checked_rates(self.learning_rate)
 
     def apply(self, model: keras.Model) -> None:
         """Let exactly the layers of this stage train.
@@ -49,6 +52,32 @@ class Stage:
         chosen = select(model, self.trainable)
         freeze(model, lambda layer: True)
         unfreeze(model, list(chosen.values()))
+
+
+def checked_stages(model: keras.Model, stages: Any) -> list[Stage]:
+    """Refuse what is no list of stages, and stages that name layers which the model has not.
+
+    Args:
+        model: The model that they are for.
+        stages: What was given as stages.
+
+    Returns:
+        The stages.
+
+    Raises:
+        ValueError: With what was received.
+    """
+    listed = list(stages) if isinstance(stages, Iterable) else []
+    if not isinstance(stages, Iterable) or not all(isinstance(x, Stage) for x in listed):
+        raise ValueError(
+            "Stages are a list, from gradual_unfreezing(model) or made by hand: "
+            f'[Stage("head", ("head",), epochs=2), ...]. Received: {stages!r:.200}'
+        )
+    for stage in listed:
+        rates = stage.learning_rate if isinstance(stage.learning_rate, Mapping) else {}
+        for selection in (stage.trainable, *(key for key in rates if key != "*")):
+            select(model, selection)
+    return listed
 
 
 def gradual_unfreezing(
@@ -85,8 +114,7 @@ def gradual_unfreezing(
         top 1 ('dense', 'lstm')
         all ('dense', 'lstm', 'embedding')
     """
-    if blocks_per_stage < 1:
-        raise ValueError(f"blocks_per_stage must be >= 1. Received: {blocks_per_stage}")
+    check_count(blocks_per_stage=blocks_per_stage)
     found = roles(model)
     stem, above = blocks(found["backbone"])
     trainable = list(found["head"])

@@ -9,6 +9,11 @@ def test_text_passes(texts: list) -> None:
     check_texts(texts)
 
 
+def test_no_advice_that_is_refused_in_turn() -> None:
+    with pytest.raises(ValueError, match=r"\(missing\)\. Drop the row, or fill it in\."):
+        check_texts([None], may_be_empty=False)
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -111,6 +111,28 @@ def test_the_tokenizers_own_template_is_saved_with_the_task(letters, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("conversations", "message"),
+    [
+        (conversation("what?"), "Row 0: one message stands where a conversation should"),
+        ([conversation("what?", "two")], "the last message has the role 'assistant'"),
+        ([conversation("a", "b", "c"), conversation("", system="s")[:1]], "Row 1: .* 'system'"),
+        ([[{"role": "usr", "content": "what?"}]], "role 'usr'.*Did you mean \"user\""),
+        ([{"role": ["user", "user"], "content": ["what?"]}], "has 2 roles and 1 contents"),
+    ],
+)
+def test_what_is_not_to_be_answered(task, conversations, message):
+    with pytest.raises(ValueError, match=message):
+        task.predict(None, conversations)
+
+
+def test_an_answer_follows_a_tools_message_too(task):
+    called = [*conversation("what?", "call"), {"role": "tool", "content": "two"}]
+    assert task.prompt(called).endswith("tool: two[SEP] assistant: ")
+    with pytest.raises(ValueError, match="the last message has the role 'assistant'"):
+        task.prompt(conversation("what?", "two"))
+
+
+@pytest.mark.parametrize(
     ("messages", "message"),
     [
         ([], "Row 0: a conversation is a list of messages"),

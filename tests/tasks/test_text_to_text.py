@@ -154,6 +154,8 @@ def test_predict_takes_lists_rows_and_columns(both_languages, make_backbone):
         task.predict(model, "good morning")
     with pytest.raises(ValueError, match="Row 1: the text in column 'en' is empty"):
         task.predict(model, ["good", "  "])
+    with pytest.raises(ValueError, match=r"Row 1: .* is None \(missing\). .* or fill it in\."):
+        task.predict(model, ["good", None])
 
 
 def test_references_may_be_another_column(both_languages, make_backbone):

@@ -23,6 +23,8 @@ WRONG = {
     "text labels": (lambda x, y: (x, np.array(["a"] * 48, dtype=object)), "Text goes through"),
     "list of text": (lambda x, y: (["a"] * 48, y), "Python list of str"),
     "one-hot for sparse": (lambda x, y: (x, keras.utils.to_categorical(y)), "one-hot labels"),
+    "two labels a row": (lambda x, y: (x, np.stack([y, y], 1)), r"labels of shape \(48, 2\)"),
+    "no labels": (lambda x, y: (x, None), "has no labels"),
     "token ids": (lambda x, y: (x + 1, y), "token ids from 1 to 20"),
 }
 

@@ -208,10 +208,14 @@ def test_stages_are_the_same_with_and_without(task):
 
 
 @pytest.mark.backends
-def test_arrays(computed):
+@pytest.mark.parametrize("form", ["split", "tuple", "list"])
+def test_arrays(computed, form):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(70, 5)).astype("float32"), np.arange(70) % 2
     weight = rng.uniform(size=70)
+    validation = {"split": {"validation_split": 0.2}}.get(form, {"validation_data": (x, y)})
+    if form == "list":
+        validation = {"validation_data": [x, y]}
     found = []
     for cache_frozen in (False, True):
         keras.utils.set_random_seed(0)
@@ -230,7 +234,7 @@ def test_arrays(computed):
             x,
             y,
             sample_weight=weight,
-            validation_split=0.2,
+            **validation,
             epochs=3,
             batch_size=8,
             shuffle=False,

@@ -113,7 +113,13 @@ def test_nothing_matches_names_the_nearest(model):
         select(model, ["head", "blocc_0"])
 
 
-@pytest.mark.parametrize("count", [0, 3, -1, 1.5])
+@pytest.mark.parametrize("selection", [None, 3, ["head", 3]])
+def test_what_is_no_selection(model, selection):
+    with pytest.raises(ValueError, match=r"A selection is one of .*head.* Received: (None|3)"):
+        select(model, selection)
+
+
+@pytest.mark.parametrize("count", [0, 3, -1, 1.5, True])
 def test_more_blocks_than_there_are(model, count):
     with pytest.raises(ValueError, match=r"has 2 block\(s\)"):
         select(model, "backbone", top=count)

@@ -37,10 +37,11 @@ def test_stages_are_plain_data():
 
 
 @pytest.mark.parametrize(
-    "arguments", [("head", ()), ("head", ("head",), 0), ("head", ("head",), 1.5)]
+    "arguments",
+    [("head", ()), ("head", ("head",), 0), ("head", ("head",), 1.5), ("head", "head", 1, {})],
 )
 def test_refused(arguments):
-    with pytest.raises(ValueError, match=r"trains nothing|epochs must be"):
+    with pytest.raises(ValueError, match=r"trains nothing|epochs must be|names no layers"):
         Stage(*arguments)
 
 

@@ -1,0 +1,99 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune import FineTuner
+from keras_finetune.tuning.input_checks import check_inputs
+
+pytestmark = pytest.mark.backends
+
+
+def two_inputs(as_dict=True, optional=False):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((6,), name="token_ids")
+    mask = keras.Input((6,), name="padding_mask", optional=optional)
+    x = keras.layers.Dense(3, name="head_logits")(ids)
+    if not optional:
+        x = x + keras.ops.sum(mask, axis=1, keepdims=True)
+    return keras.Model({"token_ids": ids, "padding_mask": mask} if as_dict else [ids, mask], x)
+
+
+ONES = np.ones((12, 6), "float32")
+LABELS = np.arange(12) % 3
+WRONG = {
+    "missing": ({"token_ids": ONES}, "lacks the input 'padding_mask'"),
+    "mistyped": (
+        {"token_ids": ONES, "pading_mask": ONES},
+        r"Received: 'token_ids', 'pading_mask'. Did you mean \"padding_mask\"",
+    ),
+    "bare": (ONES, r"takes 2 input\(s\), but the training data has 1 of no name. Give a dict"),
+    "three": ((ONES, ONES, ONES), "has 3 of no name"),
+}
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+@pytest.mark.parametrize("name", WRONG)
+def test_refused_before_the_first_step_and_right_afterwards(loss, name, as_dict):
+    x, message = WRONG[name]
+    tuner = FineTuner(two_inputs(as_dict))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(x, LABELS, verbose=0)
+    tuner.fit({"token_ids": ONES, "padding_mask": ONES}, LABELS, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
+def test_what_keras_takes_is_taken():
+    for x in (ONES, {"token_ids": ONES}, [ONES]):
+        check_inputs("training data", keras.Sequential([keras.Input((6,), name="token_ids")]), x)
+    with_more = {"token_ids": ONES, "padding_mask": ONES, "row": ONES}
+    for as_dict in (True, False):
+        check_inputs("training data", two_inputs(as_dict), with_more)
+        check_inputs("training data", two_inputs(as_dict), (ONES, ONES))
+    check_inputs("training data", two_inputs(optional=True), {"token_ids": ONES})
+
+
+@pytest.mark.parametrize("form", ["arrays", "dataset"])
+def test_no_labels(model, data, loss, form):
+    x = data[0]
+    if form == "dataset":
+        tf = pytest.importorskip("tensorflow")
+        x = tf.data.Dataset.from_tensor_slices(x).batch(16)
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match="The training data has no labels"):
+        tuner.fit(x, verbose=0)
+    with pytest.raises(ValueError, match="The validation data has no labels"):
+        tuner.fit(*data, validation_data=x, verbose=0)
+    tuner.fit(*data, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
+def test_a_dataset_that_lacks_an_input(loss):
+    tf = pytest.importorskip("tensorflow")
+    tuner = FineTuner(two_inputs())
+    tuner.compile("sgd", loss)
+    rows = tf.data.Dataset.from_tensor_slices(({"token_ids": ONES}, LABELS)).batch(4)
+    with pytest.raises(ValueError, match="lacks the input 'padding_mask'"):
+        tuner.fit(rows, verbose=0)
+
+
+class Autoencoder(keras.Model):
+    """Computes its loss from its inputs alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(6)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return keras.ops.mean((y_pred - x) ** 2)
+
+
+def test_a_model_with_a_loss_of_its_own_needs_no_labels():
+    tuner = FineTuner(Autoencoder())
+    tuner.compile("sgd", "mse")
+    tuner.fit(ONES, verbose=0)
+    assert len(tuner.history["loss"]) == 1
