@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_finetune.generation.choosing import forbid_repeated_ngrams, penalize_repetition
 from keras_finetune.generation.decoder import CachedDecoder
-from keras_finetune.generation.decoder_graph import can_keep, target_prefix
+from keras_finetune.generation.decoder_graph import target_prefix
+from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.recomputing import RecomputingDecoder
 from keras_finetune.generation.settings import Settings, most_positions
 from keras_finetune.generation.widths import COLUMNS, rounded

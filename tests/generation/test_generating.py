@@ -9,7 +9,7 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune import models
-from keras_finetune.generation.decoder_graph import can_keep
+from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.prompts import decoder_of
 from keras_finetune.tuning.precision import set_precision
 
