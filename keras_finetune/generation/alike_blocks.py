@@ -32,7 +32,7 @@ class AlikeBlocks:
 
     with_xla: bool
     transposed: Mapping[int, Any] = field(default_factory=dict)
-    _functions: dict[str, Any] = field(default_factory=dict)
+    _functions: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
     def run(
         self, blocks: Sequence[TransformerBlock], inputs: Any, kept: Sequence[Kept], new: NewTokens
@@ -72,7 +72,9 @@ class AlikeBlocks:
 
         variables = [v for block in blocks for v in block.variables]
         turned = [id(v) in self.transposed for v in variables]
-        kind = json.dumps([*map(_kind, blocks), turned], sort_keys=True, default=str)
+        first: dict[int, int] = {}
+        shared = [first.setdefault(id(v), number) for number, v in enumerate(variables)]
+        kind = (*map(_kind, blocks), *turned, *shared)
         if kind not in self._functions:
             self._functions[kind] = self._function(blocks, variables, turned)
         weights = [tf.convert_to_tensor(self.transposed.get(id(v), v.value)) for v in variables]
@@ -106,8 +108,19 @@ def _run(
     return inputs, after
 
 
-def _kind(block: TransformerBlock) -> list[Any]:
+def _kind(block: TransformerBlock) -> tuple[Any, ...]:
     """What blocks that are alike have in common: all but their names and their weights' values."""
-    config = {key: value for key, value in block.get_config().items() if key != "name"}
-    # Quantized or with LoRA, a layer has other variables, and the config is the same.
-    return [type(block).__name__, config, [[v.name, v.shape, v.dtype] for v in block.variables]]
+    variables = tuple((v.name, tuple(v.shape), v.dtype) for v in block.variables)
+    return (*map(_settings, block._flatten_layers()), variables)
+
+
+def _settings(layer: keras.layers.Layer) -> tuple[type, str]:
+    """What a layer computes, given its weights: its config, and numbers that were set later."""
+    ignored = ("name", "trainable", "initializer", "regularizer", "constraint")
+    numbers = {key: x for key, x in vars(layer).items() if isinstance(x, bool | int | float)}
+    settings = {
+        key: x
+        for key, x in (layer.get_config() | numbers).items()
+        if not key.startswith("_") and not key.endswith(ignored)
+    }
+    return type(layer), json.dumps(settings, sort_keys=True, default=str)

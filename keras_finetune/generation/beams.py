@@ -90,7 +90,9 @@ class Beams:
         for prompt in range(self.prompts):
             if not self.done[prompt]:
                 self._finish_all(prompt)
-            found.append(max(self.finished[prompt], key=lambda pair: pair[0])[1])
+            # Where no token was possible at all, nothing has been finished.
+            nothing = (0.0, np.zeros(0, np.int32))
+            found.append(max(self.finished[prompt], key=lambda pair: pair[0], default=nothing)[1])
         return found
 
     def _finish_all(self, prompt: int) -> None:

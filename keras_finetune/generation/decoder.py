@@ -11,14 +11,14 @@ from keras import ops
 from keras_finetune.generation.alike_blocks import AlikeBlocks, Kept
 from keras_finetune.generation.compiled import compiled, xla_pays
 from keras_finetune.generation.decoder_graph import (
-    POSITION_WISE,
     argument,
     chains,
+    head_start,
     input_numbers,
-    is_head,
     source_and_target,
     target_prefix,
 )
+from keras_finetune.generation.keeping import POSITION_WISE
 from keras_finetune.generation.one_row import OneRowStep, one_row_step
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
@@ -63,9 +63,9 @@ class CachedDecoder:
         while self._last and isinstance(self._chains[self._last - 1][0].operation, POSITION_WISE):
             self._last -= 1
         # The head is the larger part of a prompt's work, and only wanted of its last token.
-        ends = range(self._last, len(self._chains))
-        self._head = next((n for n in ends if is_head(self._chains[n][0])), len(self._chains))
-        self._kept: dict[str, Kept] = {}
+        self._head = head_start(self._chains, self._last)
+        # By what a step gives, since a layer may be called twice.
+        self._kept: dict[int, Kept] = {}
         self._copies: Any = None
         blocks = [x.operation for x in self._target if isinstance(x.operation, TransformerBlock)]
         with_xla = xla_pays(model)
@@ -165,23 +165,23 @@ class CachedDecoder:
             self._copies = one_row.copies()
         return partial(one_row, self._copies)
 
-    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> dict[str, Kept]:
+    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> dict[int, Kept]:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]
         values = {number: source[name] for name, number in self._source_inputs.items()}
         run_steps(self._source, values, training=False)
-        kept: dict[str, Kept] = {}
+        kept: dict[int, Kept] = {}
         for step in self._target:
-            layer = step.operation
+            layer, made = step.operation, step.outputs[0]
             if isinstance(layer, RecurrentBlock):
-                kept[layer.name] = layer.start(batch)
+                kept[made] = layer.start(batch)
             elif isinstance(layer, Attention):
-                keys, of_keys = layer.keys_and_values(values[argument(step, "encoder_output")])
-                kept[layer.name] = {"keys": keys, "values": of_keys}
+                keys, of_keys = layer.keys_and_values(_read(step, "encoder_output", values))
+                kept[made] = {"keys": keys, "values": of_keys}
             elif isinstance(layer, TransformerBlock) and layer.cross_attention:
-                output = values[argument(step, "encoder_output")]
-                kept[layer.name] = layer.start(batch, capacity, output)
+                output = _read(step, "encoder_output", values)
+                kept[made] = layer.start(batch, capacity, output)
             elif isinstance(layer, TransformerBlock):
-                kept[layer.name] = layer.start(batch, capacity)
+                kept[made] = layer.start(batch, capacity)
         return kept
 
     def _step_(
@@ -194,8 +194,8 @@ class CachedDecoder:
         real: Any,
         last: Any,
         source_mask: Any,
-        kept: dict[str, Kept],
-    ) -> tuple[Any, dict[str, Kept]]:
+        kept: dict[int, Kept],
+    ) -> tuple[Any, dict[int, Kept]]:
         new = NewTokens(slot, positions, visible, real, source_mask)
         values = {self._ids: tokens, self._mask: ops.cast(real, "int32")}
         after = dict(kept)
@@ -206,7 +206,7 @@ class CachedDecoder:
             for number, steps in enumerate(self._chains[self._last :], self._last):
                 if number == self._head:
                     # As a matrix, which TensorFlow multiplies without transposing the embeddings.
-                    features = argument(steps[0], "inputs")
+                    (features,) = set(steps[0].inputs.values())
                     wanted = take_positions(values[features], last[:, None])
                     values[features] = new.computed_once(wanted)
                 run_steps(steps, values, training=False)
@@ -221,22 +221,29 @@ class CachedDecoder:
         self,
         steps: list[Step],
         values: dict[int, Any],
-        kept: dict[str, Kept],
+        kept: dict[int, Kept],
         new: NewTokens,
         alike: AlikeBlocks,
     ) -> None:
-        layer, (made,) = steps[0].operation, steps[-1].outputs[:1]
+        layer, made = steps[0].operation, steps[-1].outputs[0]
         if isinstance(layer, POSITION_WISE):
             run_steps(steps, values, training=False)
             return
-        x = values[argument(steps[0], "inputs")]
+        x = _read(steps[0], "inputs", values)
         if isinstance(layer, TransformerBlock):
-            blocks = [step.operation for step in steps]
-            values[made], after = alike.run(blocks, x, [kept[y.name] for y in blocks], new)
-            kept.update({block.name: found for block, found in zip(blocks, after, strict=True)})
+            blocks, places = [step.operation for step in steps], [step.outputs[0] for step in steps]
+            values[made], after = alike.run(blocks, x, [kept[place] for place in places], new)
+            kept.update(zip(places, after, strict=True))
         elif isinstance(layer, RecurrentBlock):
-            values[made], kept[layer.name] = layer.step(x, kept[layer.name], new.real)
+            values[made], kept[made] = layer.step(x, kept[made], new.real)
         elif isinstance(layer, PositionEmbedding):
             values[made] = layer.step(x, new.positions)
         else:
-            values[made] = layer.step_to_encoder(x, **kept[layer.name], source_mask=new.source_mask)
+            values[made] = layer.step_to_encoder(x, **kept[made], source_mask=new.source_mask)
+
+
+def _read(step: Step, name: str, values: dict[int, Any]) -> Any:
+    """The tensor that an argument of a step is, one that must be given."""
+    number = argument(step, name)
+    assert number is not None  # `can_keep` has looked.
+    return values[number]

@@ -1,4 +1,4 @@
-"""What a decoder must know of a model's graph: its target, its blocks, its head."""
+"""A model's graph as a decoder sees it: its target, its blocks, its head."""
 
 import inspect
 from collections import Counter
@@ -6,66 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_finetune.models import (
-    Attention,
-    PositionEmbedding,
-    RecurrentBlock,
-    TransformerBlock,
-    VocabularyBias,
-)
-from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps
-
-# Layers that compute each position from itself alone.
-POSITION_WISE = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Concatenate,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.Embedding,
-    keras.layers.Identity,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.ReversibleEmbedding,
-    VocabularyBias,
-)
-
-
-def can_keep(model: keras.Model) -> bool:
-    """Tell whether each token of a model can be computed once.
-
-    Args:
-        model: A functional model.
-
-    Returns:
-        `False` if there are layers in it of which it is not known how they use earlier tokens.
-    """
-    graph = model_graph(model)
-    if graph is None or not isinstance(model.input, dict) or len(graph.outputs) != 1:
-        return False
-    numbers = input_numbers(model, graph)
-    prefix = target_prefix(model)
-    inputs = {numbers.get(prefix + name) for name in ("token_ids", "padding_mask")}
-    if None in inputs:
-        return False
-    source, target = source_and_target(graph, inputs)
-    made = {number for step in source for number in step.outputs}
-    for step in target:
-        layer = step.operation
-        takes_source = bool(made.intersection(step.inputs.values()))
-        if isinstance(layer, Attention):
-            known = layer.cross_attention
-        elif isinstance(layer, TransformerBlock):
-            known = layer.causal and layer.cross_attention == takes_source
-        elif isinstance(layer, RecurrentBlock):
-            # Its weights are read as they are, so that they must have the dtype of the inputs.
-            as_stored = layer.compute_dtype == layer.variable_dtype
-            known = layer.causal and not takes_source and as_stored
-        else:
-            known = isinstance(layer, (PositionEmbedding, *POSITION_WISE)) and not takes_source
-        if not known:
-            return False
-    return True
+from keras_finetune.models import TransformerBlock
+from keras_finetune.models.model_graph import ModelGraph, Step, needed_steps
 
 
 def target_prefix(model: keras.Model) -> str:
@@ -108,16 +50,37 @@ def chains(steps: list[Step]) -> list[list[Step]]:
     return found
 
 
-def is_head(step: Step) -> bool:
-    """Tell whether a step is part of the head, which only a row's last token goes through."""
-    name: str = step.operation.name
-    return name.startswith("head_") or bool(step.node.arguments.kwargs.get("reverse"))
+def head_start(chains: list[list[Step]], first: int) -> int:
+    """Find the head, which only a row's last token goes through.
+
+    Args:
+        chains: From `chains`.
+        first: From here on nothing looks back.
+
+    Returns:
+        The number of the chain with which the head begins: nothing after it reads more than what
+        goes into it. The number of chains, if there is no such one.
+    """
+    for number in range(first, len(chains)):
+        rest = [step for steps in chains[number:] for step in steps]
+        made = {x for step in rest for x in step.outputs}
+        read = {x for step in rest for x in step.inputs.values()} - made
+        # Token ids are no features.
+        of_features = all(len(x.shape) == 3 for x in rest[0].node.input_tensors)
+        if _is_head(rest[0]) and of_features and len(read) == 1:
+            return number
+    return len(chains)
 
 
-def argument(step: Step, name: str) -> int:
+def argument(step: Step, name: str) -> int | None:
     """The number of the tensor that a layer was called with; "inputs" is its first argument."""
     arguments = step.node.arguments
-    if name == "inputs":
-        return step.inputs[id(arguments.args[0])]
     given = inspect.signature(step.operation.call).bind(*arguments.args, **arguments.kwargs)
-    return step.inputs[id(given.arguments[name])]
+    first = next(iter(given.signature.parameters))
+    value = given.arguments.get(first if name == "inputs" else name)
+    return None if value is None else step.inputs[id(value)]
+
+
+def _is_head(step: Step) -> bool:
+    name: str = step.operation.name
+    return name.startswith("head_") or bool(step.node.arguments.kwargs.get("reverse"))

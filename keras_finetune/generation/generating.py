@@ -8,8 +8,21 @@ import numpy as np
 
 from keras_finetune.generation.beams import Beams
 from keras_finetune.generation.choosing import choose
-from keras_finetune.generation.prompts import PromptBatch, decoder_of, first_token, token_ids_of
-from keras_finetune.generation.settings import Settings, check_lengths, check_model, end_ids_of
+from keras_finetune.generation.prompts import (
+    PromptBatch,
+    as_list,
+    check_single,
+    decoder_of,
+    first_token,
+    token_ids_of,
+)
+from keras_finetune.generation.settings import (
+    Settings,
+    check_lengths,
+    check_model,
+    check_token,
+    end_ids_of,
+)
 from keras_finetune.generation.stopping import Stops, complete_text
 
 
@@ -88,16 +101,15 @@ def generate(
         seed=seed,
         batch_size=batch_size,
     )
-    if isinstance(prompts, str) or not hasattr(prompts, "__len__"):
-        raise ValueError(
-            f"generate takes a list of prompts. Received: {prompts!r:.100}. Put it in [...]."
-        )
+    prompts = as_list(prompts)
     check_model(model)
-    if len(prompts) == 0:
+    if not prompts:
         return []
     as_texts = isinstance(prompts[0], str)
     tokenizer = getattr(model, "tokenizer", None)
-    ends = end_ids_of(end_id, tokenizer)
+    vocab_size = model.outputs[0].shape[-1]
+    check_token("pad_id", pad_id, vocab_size)
+    ends = end_ids_of(end_id, tokenizer, vocab_size)
     ids = [token_ids_of(prompt, tokenizer, model, ends) for prompt in prompts]
     check_lengths(model, ids, settings)
     stops = Stops(stop, tokenizer)
@@ -191,7 +203,8 @@ def stream(
             "stream gives text, for which the model needs a tokenizer. Set model.tokenizer to a "
             "keras_finetune.data.Tokenizer, or use generate with token ids."
         )
-    ends = end_ids_of(end_id, tokenizer)
+    check_single(prompt)
+    ends = end_ids_of(end_id, tokenizer, model.outputs[0].shape[-1])
     ids = token_ids_of(prompt, tokenizer, model, ends)
     check_lengths(model, [ids], settings)
     stops = Stops(stop, tokenizer)
@@ -226,7 +239,7 @@ def _choices(
     going_on = np.ones(batch.size, bool)
     while True:
         so_far = [np.array(row, np.int32) for row in new]
-        logits = batch.allowed(so_far, settings)
+        logits = batch.allowed(so_far, going_on, settings)
         if settings.no_repeat_ngram_size:  # It may leave a row no token.
             possible = np.isfinite(logits).any(axis=-1)
             going_on &= possible
@@ -250,12 +263,13 @@ def _choices(
 def _beam_search(batch: PromptBatch, settings: Settings) -> list[np.ndarray]:
     beams = Beams(batch.size, settings.num_beams, batch.ends, settings.length_penalty)
     batch.split(settings.num_beams)
-    rows, tokens = beams.step(batch.allowed(beams.tokens, settings))
-    while not beams.done.all() and len(beams.tokens[0]) < settings.max_new_tokens:
+    while True:
+        going_on = np.repeat(~beams.done, settings.num_beams)
+        rows, tokens = beams.step(batch.allowed(beams.tokens, going_on, settings))
+        if beams.done.all() or len(beams.tokens[0]) >= settings.max_new_tokens:
+            return beams.best()
         batch.decoder.reorder(rows)
         batch.logits = batch.decoder.next(tokens)
-        rows, tokens = beams.step(batch.allowed(beams.tokens, settings))
-    return beams.best()
 
 
 def _pieces(

@@ -30,7 +30,8 @@ def one_row_step(
         return None
     import tensorflow as tf
 
-    inside = [part for block in blocks for part in block._flatten_layers()]
+    # A block may be called twice.
+    inside = {id(part): part for block in blocks for part in block._flatten_layers()}.values()
     kernels = [(x.kernel, x.compute_dtype) for x in inside if type(x) is keras.layers.Dense]
     suits = all(
         isinstance(kernel, keras.Variable)

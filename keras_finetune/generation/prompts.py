@@ -1,7 +1,8 @@
 """Prompts in a decoder: their token ids, padded, and what each row has got so far."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from numbers import Integral
 from typing import Any
 
 import keras
@@ -9,9 +10,10 @@ import numpy as np
 
 from keras_finetune.generation.choosing import forbid_repeated_ngrams, penalize_repetition
 from keras_finetune.generation.decoder import CachedDecoder
-from keras_finetune.generation.decoder_graph import can_keep, target_prefix
+from keras_finetune.generation.decoder_graph import target_prefix
+from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.recomputing import RecomputingDecoder
-from keras_finetune.generation.settings import Settings, most_positions
+from keras_finetune.generation.settings import Settings, check_token, most_positions
 from keras_finetune.generation.widths import COLUMNS, rounded
 
 
@@ -39,7 +41,7 @@ class PromptBatch:
         ends: tuple[int, ...],
     ) -> None:
         # What is kept of these prompts is theirs; what was compiled is shared.
-        self.decoder, self.ends = copy.copy(decoder), ends
+        self.decoder, self.ends, self._name = copy.copy(decoder), ends, model.name
         longest = most_positions(model, source=begin is not None)
         prompts, mask = _padded(ids, pad_id, longest)
         source: dict[str, np.ndarray] = {}
@@ -58,9 +60,27 @@ class PromptBatch:
         self.logits = self.logits[rows]
         self.prompts = [self.prompts[row] for row in rows]
 
-    def allowed(self, new: Sequence[np.ndarray], settings: Settings) -> np.ndarray:
-        """Logits of the next tokens, changed where tokens must not come again."""
+    def allowed(
+        self, new: Sequence[np.ndarray], going_on: np.ndarray, settings: Settings
+    ) -> np.ndarray:
+        """Logits of the next tokens, changed where tokens must not come again.
+
+        Args:
+            new: The tokens that each row has got.
+            going_on: (rows,) bool, which have not ended.
+            settings: How tokens are chosen.
+
+        Raises:
+            ValueError: The logits of one that has not ended are NaN or infinite.
+        """
         logits = self.logits
+        if not (logits.max(-1) < np.inf)[going_on].all():
+            raise ValueError(
+                f"The logits of {self._name!r} are NaN or infinite: no token can be chosen. Look "
+                "whether some of its weights are, as after a training that diverged: load earlier "
+                "ones, and lower the learning rate. If none is, its numbers are too great for "
+                "float16: use bfloat16 or float32."
+            )
         if settings.repetition_penalty == 1.0 and not settings.no_repeat_ngram_size:
             return logits
         histories = [np.concatenate(x) for x in zip(self.prompts, new, strict=True)]
@@ -95,6 +115,28 @@ class _Decoders:
         self.made: dict[Any, Any] = {}
 
 
+def as_list(prompts: Any) -> list[Any]:
+    """Return the prompts that `generate` was given, if they are several."""
+    expected = "generate takes a list of prompts, each a text or a list of token ids"
+    if isinstance(prompts, str):
+        raise ValueError(f"{expected}. Received: {prompts!r:.100}. Put it in [...].")
+    if not hasattr(prompts, "__len__") or isinstance(prompts, Mapping | Set):
+        raise ValueError(f"{expected}. Received: {prompts!r:.100}. Make it such a list.")
+    listed = list(prompts)
+    if listed and isinstance(listed[0], Integral):
+        raise ValueError(f"{expected}: [[5, 6]], not [5, 6]. Received: {prompts!r:.100}.")
+    return listed
+
+
+def check_single(prompt: Any) -> None:
+    """Refuse several prompts where one is expected."""
+    if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], str | list | tuple):
+        raise ValueError(
+            "stream takes one prompt, a text or a list of token ids. Received a list of them: "
+            f"{prompt!r:.100}. Give it one of these, or use generate."
+        )
+
+
 def token_ids_of(
     prompt: Any, tokenizer: Any, model: keras.Model, ends: tuple[int, ...]
 ) -> np.ndarray:
@@ -122,8 +164,8 @@ def _checked_ids(prompt: Any, model: keras.Model) -> np.ndarray:
         ids = np.asarray(None)
     if ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(
-            "A prompt must be a text, or a list of token ids, which are ints, and prompts a list "
-            f"of such: [[5, 6]], not [5, 6]. Received the prompt {prompt!r:.100}."
+            "A prompt must be a text, or a list of token ids, which are ints. Received the prompt "
+            f"{prompt!r:.100}."
         )
     known = model.outputs[0].shape[-1]
     if ids.size and not (ids.min() >= 0 and ids.max() < known):
@@ -153,6 +195,7 @@ def first_token(model: keras.Model, start_id: int | None) -> int | None:
             "It is not known which token the decoder begins with: the tokenizer has no bos or cls "
             "token. Give start_id, the token that targets begin with in training."
         )
+    check_token("start_id", found, model.outputs[0].shape[-1])
     return int(found)
 
 

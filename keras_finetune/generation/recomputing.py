@@ -24,6 +24,8 @@ class RecomputingDecoder:
             return keras.ops.cast(take_positions(logits, last[:, None]), "float32")
 
         self._prefix = target_prefix(model)
+        # Keras would not tell what is too much, but take one input for another.
+        self._names = set(model.input)
         self._model = compiled(model, run, few_shapes=False)
 
     def start(
@@ -51,7 +53,8 @@ class RecomputingDecoder:
         mask = np.arange(self._tokens.shape[1]) < self._lengths[:, None]
         target = {"token_ids": self._tokens, "padding_mask": mask.astype(np.int32)}
         inputs = self._source | {self._prefix + name: x for name, x in target.items()}
+        known = {name: x for name, x in inputs.items() if name in self._names}
         found: np.ndarray = keras.ops.convert_to_numpy(
-            self._model(inputs, (self._lengths - 1).astype(np.int32))
+            self._model(known, (self._lengths - 1).astype(np.int32))
         )
         return found

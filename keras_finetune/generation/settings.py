@@ -94,8 +94,19 @@ def check_model(model: keras.Model) -> None:
         "GPT-type or BART checkpoint."
     )
     inputs = getattr(model, "input", None)
-    if not isinstance(inputs, dict) or target_prefix(model) + "token_ids" not in inputs:
+    if not isinstance(inputs, dict) or "token_ids" not in inputs:
         raise ValueError(f"The model {model.name!r} has no input token_ids. {fix}")
+    known = [
+        prefix + name
+        for prefix in sorted({"", target_prefix(model)})
+        for name in ("token_ids", "padding_mask")
+    ]
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+        raise ValueError(
+            f"Generation gives a model {', '.join(known)}. Received {model.name!r}, which has the "
+            f"inputs {', '.join(unknown)} as well. Compute them inside the model, from the others."
+        )
     outputs = model.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         shapes = [tuple(x.shape) for x in outputs]
@@ -103,11 +114,13 @@ def check_model(model: keras.Model) -> None:
             f"The outputs of {model.name!r} are {shapes}, not logits of each token's successor "
             f"(batch, length, vocab_size). {fix}"
         )
+    vocab_size = outputs[0].shape[-1]
     for layer in model.layers:
-        if layer.name == "token_embedding" and layer.input_dim != outputs[0].shape[-1]:
+        tokens = getattr(layer, "input_dim", vocab_size)
+        if layer.name == "token_embedding" and tokens != vocab_size:
             raise ValueError(
-                f"{model.name!r} gives {outputs[0].shape[-1]} numbers a token, but knows "
-                f"{layer.input_dim} tokens: it has no head that predicts them. {fix}"
+                f"{model.name!r} gives {vocab_size} numbers a token, but knows {tokens} tokens: it "
+                f"has no head that predicts them. {fix}"
             )
         encodes = layer.name.startswith("encoder_") and target_prefix(model)
         if getattr(layer, "causal", True) is False and not encodes:
@@ -173,15 +186,16 @@ def most_positions(model: keras.Model, *, source: bool) -> Any:
     return min(found, default=float("inf"))
 
 
-def end_ids_of(end_id: Any, tokenizer: Any) -> tuple[int, ...]:
+def end_ids_of(end_id: Any, tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
     """Return the tokens that end a text: those given, else the tokenizer's own.
 
     Args:
-        end_id: int, several of them, or None.
+        end_id: int, several of them, or None; -1 is no token.
         tokenizer: The model's `keras_finetune.data.Tokenizer`, or None.
+        vocab_size: int, tokens that the model knows.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is none, or the model does not know it.
     """
     if end_id is None:
         known = (getattr(tokenizer, name, None) for name in ("eos_id", "sep_id"))
@@ -194,4 +208,26 @@ def end_ids_of(end_id: Any, tokenizer: Any) -> tuple[int, ...]:
     ends = (end_id,) if isinstance(end_id, Integral) else end_id
     if isinstance(ends, str) or not all(isinstance(each, Integral) for each in ends):
         raise ValueError(f"end_id must be a token id, or several. Received: {end_id!r}.")
+    for each in ends:
+        if each != -1:
+            check_token("end_id", each, vocab_size, ", or -1 for none")
     return tuple(map(int, ends))
+
+
+def check_token(name: str, value: Any, vocab_size: int, also: str = "") -> None:
+    """Refuse an argument that is no token of a model.
+
+    Args:
+        name: The argument's name.
+        value: What was received.
+        vocab_size: int, tokens that the model knows.
+        also: What else it may be.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if not isinstance(value, Integral) or not 0 <= int(value) < vocab_size:
+        raise ValueError(
+            f"{name} must be a token id that the model knows, from 0 to {vocab_size - 1}{also}. "
+            f"Received: {value!r}."
+        )

@@ -80,6 +80,89 @@ def test_quantized_blocks_are_not_like_plain_ones():
     assert len(blocks._functions) == 2
 
 
+def with_lora(alpha):
+    of = block(0)
+    up = of.feed_forward.up
+    up.enable_lora(2, lora_alpha=alpha)
+    up.lora_kernel_b.assign(np.ones(up.lora_kernel_b.shape))
+    return of
+
+
+def quantized(**options):
+    of = block(0)
+    config = keras.quantizers.Int8QuantizationConfig(**options)
+    of.feed_forward.up.quantize(config=config)
+    return of
+
+
+def with_activation(name):
+    of = block(0)
+    of.attention.projection.activation = keras.activations.get(name)
+    return of
+
+
+def with_epsilon(epsilon):
+    of = block(0)
+    of.feed_forward_norm.epsilon = epsilon
+    return of
+
+
+def normalized_first(norm_first):
+    of = block(0)
+    of.norm_first = norm_first
+    return of
+
+
+class Doubled(models.TransformerBlock):
+    def step(self, inputs, kept, new):
+        outputs, after = super().step(inputs, kept, new)
+        return 2 * outputs, after
+
+
+Doubled.__name__ = "TransformerBlock"
+
+
+def of_class(kind):
+    keras.utils.set_random_seed(0)
+    of = kind(2, 16, causal=True)
+    of.build((1, 1, 8))
+    return of
+
+
+@pytest.mark.parametrize(
+    ("make", "one", "other"),
+    [
+        (with_lora, 2.0, 200.0),
+        (lambda options: quantized(**options), {}, {"activation_quantizer": None}),
+        (with_activation, "linear", "relu"),
+        (with_epsilon, 1e-12, 1.0),
+        (normalized_first, False, True),
+        (of_class, models.TransformerBlock, Doubled),
+    ],
+    ids=["lora_alpha", "quantizer", "activation", "epsilon", "norm_first", "class"],
+)
+def test_blocks_with_other_settings_are_not_alike(make, one, other):
+    blocks = AlikeBlocks(with_xla=False)
+    for setting in (one, other, one):
+        assert_runs(blocks, make(setting))
+    assert len(blocks._functions) == 2
+
+
+def test_a_block_that_runs_twice_is_not_like_two():
+    blocks, twice = AlikeBlocks(with_xla=False), block(0)
+    assert_runs(blocks, twice, twice)
+    assert_runs(blocks, block(1), block(2))
+
+
+def test_frozen_blocks_are_like_others():
+    blocks = AlikeBlocks(with_xla=False)
+    frozen = block(0)
+    frozen.trainable = False
+    assert_runs(blocks, frozen)
+    assert_runs(blocks, block(1))
+    assert len(blocks._functions) == 1
+
+
 def test_transposed_values_stand_for_the_kernels():
     blocks, of = AlikeBlocks(with_xla=True), block(0)
     x, kept, new = inputs(of)

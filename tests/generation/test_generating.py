@@ -9,7 +9,7 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune import models
-from keras_finetune.generation.decoder_graph import can_keep
+from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.prompts import decoder_of
 from keras_finetune.tuning.precision import set_precision
 
@@ -123,7 +123,7 @@ def test_it_stops_at_an_end_token(model):
     end = free[0][4]
     expected = [x[: x.index(end)] if end in x else x for x in free]
     assert run(model, end_id=end) == expected
-    assert run(model, end_id=[end, 59_999]) == expected
+    assert run(model, end_id=[end, -1]) == expected
 
 
 def test_ngrams_and_repetition_are_held_down():
@@ -252,6 +252,20 @@ def test_a_text_ends_where_no_token_is_left(num_beams):
     options = {"no_repeat_ngram_size": 1, "num_beams": num_beams, "end_id": -1}
     (new,) = run(model, [[1, 2]], max_new_tokens=20, **options)
     assert sorted(new) == [0, 3, 4, 5]
+    assert run(model, [[0, 1, 2, 3, 4, 5], [1, 2]], max_new_tokens=20, **options) == [[], new]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize(
+    "options", [{}, {"num_beams": 2}, {"temperature": 1.0, "top_k": 3}, {"use_cache": False}]
+)
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_logits_that_are_no_numbers(options, number):
+    backbone = models.transformer_decoder(20, 1, 2, 8, max_length=32)
+    model = models.language_model(backbone, use_bias=True)
+    model.get_layer("head_logits").bias.assign(np.full(20, number))
+    with pytest.raises(ValueError, match="NaN or infinite: no token can be chosen"):
+        run(model, [[1, 2]], **options)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bart"])

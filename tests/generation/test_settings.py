@@ -1,5 +1,6 @@
 """What bad input gets: what was wrong, and the fix."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -29,6 +30,10 @@ def model():
         ({"seed": -1}, "seed must be an int of at least 0"),
         ({"stop": 3}, "stop must be texts"),
         ({"end_id": "x"}, "end_id must be a token id"),
+        ({"end_id": 50}, "from 0 to 49, or -1 for none. Received: 50"),
+        ({"end_id": [3, -2]}, "from 0 to 49, or -1 for none. Received: -2"),
+        ({"pad_id": 50}, "pad_id must be a token id that the model knows, from 0 to 49"),
+        ({"pad_id": -1}, "Received: -1"),
         ({"temperature": 1.0, "top_k": 0}, "top_k must be an int of at least 1"),
         ({"temperature": 1.0, "top_p": 1.5}, "top_p must be above 0"),
         ({"top_k": 5}, "Give a temperature"),
@@ -50,7 +55,10 @@ def test_arguments(model, options, message):
 @pytest.mark.parametrize(
     ("prompts", "message"),
     [
-        ("text", "a list of prompts"),
+        ("text", r"a list of prompts.* Put it in \[...\]"),
+        ({"token_ids": [[1]]}, "a list of prompts.* Make it such a list"),
+        ({(1, 2)}, "a list of prompts.* Make it such a list"),
+        (([1] for _ in range(2)), "a list of prompts.* Make it such a list"),
         (None, "a list of prompts"),
         ([1, 2, 3], r"\[\[5, 6\]\], not \[5, 6\]"),
         ([None], "A prompt must be a text, or a list of token ids"),
@@ -98,6 +106,33 @@ def test_an_encoder_with_scores_of_tokens():
         kft.generation.generate(encoder, [[1]], end_id=-1)
 
 
+def test_inputs_that_generation_does_not_give():
+    inputs = models.transformer_decoder(50, **SMALL).input
+    inputs["segment_ids"] = keras.Input((None,), dtype="int32", name="segment_ids")
+    both = keras.layers.Add()([keras.layers.Embedding(50, 50)(x) for x in inputs.values()])
+    message = (
+        "gives a model token_ids, padding_mask. Received 'm', which has the inputs segment_ids"
+    )
+    with pytest.raises(ValueError, match=message):
+        kft.generation.generate(keras.Model(inputs, both, name="m"), [[1]], end_id=-1)
+
+
+class Table(keras.layers.Layer):
+    def build(self, _):
+        self.table = self.add_weight(shape=(50, 50))
+
+    def call(self, ids):
+        return keras.ops.take(self.table, ids, axis=0)
+
+
+def test_an_embedding_of_another_kind():
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    model = keras.Model({"token_ids": ids}, Table(name="token_embedding")(ids))
+    (new,) = kft.generation.generate(model, [[1, 2, 3]], max_new_tokens=4, end_id=-1)
+    table = keras.ops.convert_to_numpy(model.get_layer("token_embedding").table)
+    assert new[0] == table[3].argmax()
+
+
 def test_positions_of_both_sides():
     model = models.language_model(models.encoder_decoder(50, **SMALL))
     options = {"end_id": -1, "start_id": 1}
@@ -107,6 +142,18 @@ def test_positions_of_both_sides():
         kft.generation.generate(model, [[1] * 17], max_new_tokens=4, **options)
     with pytest.raises(ValueError, match="Give start_id"):
         kft.generation.generate(model, [[1]], max_new_tokens=4, end_id=-1)
+    for start_id in (50, -1):
+        with pytest.raises(ValueError, match=f"start_id must be .* Received: {start_id}"):
+            kft.generation.generate(model, [[1]], end_id=-1, start_id=start_id, max_new_tokens=4)
+
+
+@pytest.mark.parametrize("prompts", [["a"], [[1, 2]]])
+def test_a_stream_is_of_one_prompt(prompts):
+    tokenizer = kft.data.Tokenizer.train(["one two"], vocab_size=300, progress=False)
+    model = models.language_model(models.transformer_decoder(tokenizer.vocab_size, **SMALL))
+    model.tokenizer = tokenizer
+    with pytest.raises(ValueError, match=r"stream takes one prompt.* Give it one of these"):
+        kft.generation.stream(model, prompts)
 
 
 def test_a_stream_needs_a_tokenizer(model):
