@@ -1,6 +1,7 @@
 import collections
 import contextlib
 import io
+import os
 import re
 
 import pytest
@@ -36,8 +37,8 @@ def doc(text, *, package="numpy", module=None):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tmp_path_factory.mktemp("tfds")
+def data_dir():
+    return os.environ["TFDS_DATA_DIR"]  # That of this run, in which examples prepare them, too.
 
 
 @pytest.fixture(scope="module")
