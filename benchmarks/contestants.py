@@ -30,7 +30,10 @@ MODULES = [
 
 def main() -> None:
     answer, sys.stdout = sys.stdout, sys.stderr  # What else is printed must not be read as answers.
-    contestant = next(found for x in MODULES if (found := getattr(x, sys.argv[1], None)))
+    name = sys.argv[1]
+    contestant = next((vars(x)[name] for x in MODULES if name in vars(x)), None)
+    if contestant is None:
+        raise SystemExit(f"No module of {[x.__name__ for x in MODULES]} has a contestant {name!r}.")
     turns = contestant(json.loads(sys.stdin.readline()))
     said = next(turns)
     while True:
