@@ -1,0 +1,85 @@
+"""What `FineTuner` refuses before Keras sees it."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_finetune import FineTuner, Stage
+
+pytestmark = pytest.mark.backends
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"optimizer": "adamm"}, "Did you mean"),
+        ({"optimizer": 3}, "optimizer must be"),
+        ({"schedule": "cosin"}, "Did you mean"),
+        ({"learning_rate": {"hed": 1e-3, "*": 1e-4}}, "Did you mean"),
+        ({"learning_rate": "fast"}, "must be a float"),
+        ({"learning_rate": {}}, "learning_rate names no layers"),
+        ({"layer_decay": 2.0}, "layer_decay"),
+        ({"layer_decay": "a"}, r"layer_decay must be in \(0, 1\]. Received: 'a'"),
+        ({"warmup": -1}, "warmup must be"),
+        ({"warmup": "x"}, "warmup must be >= 0: .* Received: 'x'"),
+        ({"warmup": math.nan}, "warmup must be"),
+        ({"loss": "sparse_categorical_crossentropi"}, "Keras has no loss .* Did you mean"),
+        ({"loss": {"head_logits": "nonsense"}}, "Keras has no loss 'nonsense'"),
+        ({"loss": 3}, "loss must be names or functions"),
+        ({"metrics": ["acuracy"]}, "Keras has no metric 'acuracy'. Did you mean \"accuracy\""),
+        ({"weighted_metrics": [["nonsense"]]}, "Keras has no metric 'nonsense'"),
+        ({"metrics": ["MeanIoU"]}, "Give the object"),
+        ({"loss": "sparse_categorical_crossentropy"}, "expects probabilities"),
+    ],
+)
+def test_compile_refuses(model, loss, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        FineTuner(model).compile(**{"optimizer": "adam", "loss": loss, **wrong})
+
+
+@pytest.mark.parametrize(
+    ("call", "wrong", "meant"),
+    [
+        ("compile", "lr", "learning_rate"),
+        ("compile", "metric", "metrics"),
+        ("fit", "epoch", "epochs"),
+        ("fit", "validation_dat", "validation_data"),
+        ("estimate", "batchsize", "batch_size"),
+    ],
+)
+def test_unknown_arguments(model, data, loss, call, wrong, meant):
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    arguments = ("adam", loss) if call == "compile" else data
+    with pytest.raises(TypeError, match=f"takes no argument '{wrong}'. Did you mean \"{meant}\""):
+        getattr(tuner, call)(*arguments, **{wrong: 1})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be an int of at least 1. Received: epochs=0"),
+        ({"epochs": True}, "epochs must be an int"),
+        ({"early_stopping": 3}, "early_stopping must be True, False or a keras.callbacks"),
+        ({"early_stopping": keras.callbacks.EarlyStopping()}, "needs validation_data"),
+        ({"cache_frozen": "maybe"}, "cache_frozen='maybe', a folder to keep activations in, is"),
+    ],
+)
+def test_fit_refuses(model, data, loss, wrong, message):
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(*data, **wrong, verbose=0)
+    assert tuner.history == {}
+
+
+def test_numpy_numbers_are_numbers(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss, learning_rate=np.float32(0.01), schedule="linear")
+    tuner.fit(*data, epochs=np.int64(2), verbose=0)
+    assert len(tuner.history["loss"]) == 2
+    tuner.freeze("backbone", bottom=np.int32(1))
+    tuner.fit_stages([Stage("head", ("head",), epochs=np.int64(1))], *data, verbose=0)
+    assert len(tuner.history["loss"]) == 3
