@@ -34,6 +34,11 @@ quickstart: install
 	@$(RUN) examples/quickstart.py || \
 		{ echo "The quick start failed: the message above says why. Run make quickstart again."; exit 1; }
 
+# Two processes with a thread each finish before two with two each, which wait for one another.
+test test-%: export TF_NUM_INTRAOP_THREADS = 1
+test test-%: export TF_NUM_INTEROP_THREADS = 1
+test test-%: export OMP_NUM_THREADS = 1
+
 # With worksteal a process has the tests of a file one after the other, and their fixtures once.
 # The first run is on TensorFlow and holds every test; the others hold those of the model, tuning
 # and metric code on the other backends.

@@ -8,7 +8,8 @@ import keras
 # Keras finds a layer, metric or optimizer in a file once the module that defines it is imported.
 import keras_finetune.evaluation.f1_score
 import keras_finetune.models
-import keras_finetune.tasks.smoothed_crossentropy
+import keras_finetune.models.smoothed_crossentropy
+import keras_finetune.models.token_accuracy
 import keras_finetune.tuning.grouped_optimizer
 import keras_finetune.tuning.schedules  # noqa: F401
 

@@ -18,7 +18,6 @@ from keras_finetune.generation.decoder_graph import (
     source_and_target,
     target_prefix,
 )
-from keras_finetune.generation.keeping import POSITION_WISE
 from keras_finetune.generation.one_row import OneRowStep, one_row_step
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
@@ -29,6 +28,7 @@ from keras_finetune.models import (
 )
 from keras_finetune.models.model_graph import Step, model_graph, run_steps
 from keras_finetune.models.new_tokens import NewTokens
+from keras_finetune.models.position_wise import POSITION_WISE
 from keras_finetune.models.vocabulary import take_positions
 
 

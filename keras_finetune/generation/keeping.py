@@ -1,6 +1,5 @@
 """Whether each token of a model can be computed once: which layers are known, called how."""
 
-import inspect
 from typing import Any
 
 import keras
@@ -17,37 +16,13 @@ from keras_finetune.models import (
     PositionEmbedding,
     RecurrentBlock,
     TransformerBlock,
-    VocabularyBias,
-    activation,
 )
 from keras_finetune.models.model_graph import Step, model_graph
-
-# Layers that compute each position from itself alone.
-POSITION_WISE = (
-    keras.layers.Activation,
-    keras.layers.Add,
-    keras.layers.Concatenate,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.Embedding,
-    keras.layers.Identity,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-    keras.layers.ReversibleEmbedding,
-    VocabularyBias,
-)
+from keras_finetune.models.position_wise import POSITION_WISE, computes_as_known
 
 # Those that look back have a method `step`; the others are parts of them.
 _LOOKING_BACK = (Attention, PositionEmbedding, RecurrentBlock, TransformerBlock)
 _PARTS = (FeedForward, keras.layers.LSTM, keras.layers.LSTMCell)
-
-# A function of a user may mix positions.
-_ACTIVATIONS = tuple(
-    function
-    for module in (keras.activations, activation)
-    for function in vars(module).values()
-    if inspect.isfunction(function)
-)
 
 
 def can_keep(model: keras.Model) -> bool:
@@ -87,17 +62,8 @@ def _is_known(layer: Any) -> bool:
         known = layer.causal and layer.compute_dtype == layer.variable_dtype
     else:
         known = getattr(layer, "causal", True)
-    return known and all(map(_is_known_part, layer._flatten_layers()))
-
-
-def _is_known_part(layer: keras.layers.Layer) -> bool:
-    """Whether a layer, or a part of one, computes what its class says, over the last axis."""
-    function = getattr(layer, "activation", None)
-    return (
-        type(layer) in (*POSITION_WISE, *_LOOKING_BACK, *_PARTS)
-        and getattr(layer, "axis", -1) in (-1, [-1])
-        and (function is None or isinstance(function, str) or function in _ACTIVATIONS)
-    )
+    parts = (*POSITION_WISE, *_LOOKING_BACK, *_PARTS)
+    return known and all(computes_as_known(x, parts) for x in layer._flatten_layers())
 
 
 def _is_called_as_known(

@@ -25,11 +25,24 @@ class GatherPositions(keras.layers.Layer):
         pass
 
     def call(self, inputs: Any, positions: Any) -> Any:
-        taken = take_positions(inputs, positions)
-        return ops.reshape(taken, (-1, ops.shape(positions)[1], ops.shape(inputs)[2]))
+        return gather_positions(inputs, positions)
 
     def compute_output_shape(self, inputs_shape: Any, positions_shape: Any) -> Any:
         return (*positions_shape, inputs_shape[-1])
+
+
+def gather_positions(inputs: Any, positions: Any) -> Any:
+    """Take the vectors at given positions of each sequence.
+
+    Args:
+        inputs: (batch, length, width).
+        positions: (batch, count) int.
+
+    Returns:
+        (batch, count, width), in the dtype of the inputs.
+    """
+    taken = take_positions(inputs, positions)
+    return ops.reshape(taken, (-1, ops.shape(positions)[1], ops.shape(inputs)[2]))
 
 
 def take_positions(inputs: Any, positions: Any) -> Any:

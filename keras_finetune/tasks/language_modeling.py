@@ -8,8 +8,9 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
 from keras_finetune.models import language_model
+from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
+from keras_finetune.models.token_accuracy import TokenAccuracy
 from keras_finetune.tasks.fitting import check_backbone, check_packing, hand_on
-from keras_finetune.tasks.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.tasks.text_blocks import blocks_store, packed_store
 from keras_finetune.tasks.word_perplexity import perplexities
 
@@ -171,5 +172,5 @@ def compile_for_tokens(
     model.compile(
         keras.optimizers.AdamW(learning_rate),
         loss=loss,
-        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        weighted_metrics=[TokenAccuracy(name="accuracy")],
     )

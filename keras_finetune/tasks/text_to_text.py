@@ -11,10 +11,10 @@ from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.generation.generating import generate
 from keras_finetune.models import language_model
 from keras_finetune.models.features import backbone_inputs
+from keras_finetune.models.smoothed_crossentropy import check_label_smoothing
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
 from keras_finetune.tasks.language_modeling import compile_for_tokens
-from keras_finetune.tasks.smoothed_crossentropy import check_label_smoothing
 from keras_finetune.tasks.text_pairs import PairEncoder, check_filled
 
 # Kana, Han, and their punctuation.

@@ -10,9 +10,11 @@ import numpy as np
 from keras import ops
 
 from keras_finetune.models.model_graph import CarryMask, ReadMask, Step, needed_steps, run_steps
+from keras_finetune.models.vocabulary import gather_positions
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
 FIRST = "cut_0"
+COUNTED = "counted_positions"
 _FUNCTIONS = ("train_function", "test_function", "predict_function")
 
 
@@ -36,7 +38,8 @@ def cut_model(
     """Let a model run in two parts while the context lasts.
 
     Given its inputs, it runs as ever, but for dropout in the frozen part, which is off. Given the
-    tensors of the cut, from `suffix_inputs`, it runs what is above the cut only.
+    tensors of the cut, from `suffix_inputs`, it runs what is above the cut only. Given positions
+    beside either, (batch, count) int under `COUNTED`, it gives the outputs of these alone.
 
     Args:
         model: The model.
@@ -47,10 +50,16 @@ def cut_model(
         yield
         return
     functional = getattr(model, "_functional", None) or model
-    carry = CarryMask(dtype="float32", autocast=False)
+    carry, read = CarryMask(dtype="float32", autocast=False), ReadMask(autocast=False)
+    head = cut.head
+    below_head = [] if head is None else needed_steps(cut.graph, _known(cut), [head])
 
     def call(inputs: Any, training: Any = None, mask: Any = None, **_: Any) -> Any:
         graph, values = cut.graph, {}
+        counted = None
+        if isinstance(inputs, dict) and COUNTED in inputs:
+            counted = inputs[COUNTED]
+            inputs = {name: x for name, x in inputs.items() if name != COUNTED}
         if isinstance(inputs, dict) and FIRST in inputs:
             for name, number in tensor_names(cut).items():
                 if name in inputs:
@@ -63,6 +72,13 @@ def cut_model(
             flat = functional._standardize_inputs(inputs)
             values = dict(zip(graph.inputs, flat, strict=True))
             run_steps(cut.prefix, values, training=False)
+        if counted is not None and head is not None:
+            run_steps(below_head, values, training)
+            kept = read(values[head])
+            values[head] = gather_positions(values[head], counted)
+            if kept is not None:
+                kept = ops.take_along_axis(kept, ops.cast(counted, "int32"), axis=1)
+                values[head] = carry((values[head], kept))
         run_steps(cut.suffix, values, training)
         outputs = [values[number] for number in graph.outputs]
         packed = keras.tree.pack_sequence_as(functional._outputs_struct, outputs)
@@ -205,6 +221,11 @@ def tensor_names(cut: PrefixCut) -> dict[str, int]:
     names = {f"cut_{i}": number for i, number in enumerate(cut.tensors)}
     inputs = {f"input_{i}": number for i, number in enumerate(cut.graph.inputs)}
     return names | {name: number for name, number in inputs.items() if number in used}
+
+
+def _known(cut: PrefixCut) -> list[int]:
+    """Numbers of the tensors that what is above the cut starts from."""
+    return [*cut.graph.inputs, *cut.tensors]
 
 
 def _set_attributes(model: keras.Model, values: dict[str, Any]) -> None:

@@ -12,10 +12,11 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import count_rows, is_arrays
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
-from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
+from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
 from keras_finetune.tuning.prefix_rows import rows_of
 
 CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
@@ -79,7 +80,8 @@ def frozen_once(
     cut = None if frozen_dropout else find_cut(model)
     say = _say if data.fit_args.get("verbose", 1) else (lambda _: None)
     reason = _no_cut(model, frozen_dropout) if cut is None else None
-    with cut_model(model, cut, known):
+    some_count = counts_in_part(cut or uncut(model), data.x)
+    with cut_model(model, cut or (uncut(model) if some_count else None), known):
         if cut is not None and cache_frozen is not False:
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)
@@ -88,6 +90,9 @@ def frozen_once(
             raise ValueError(f"cache_frozen={cache_frozen!r}{taken} is not possible: {reason}.")
         if reason and cut is not None and epochs > 1:
             say(f"The frozen layers run in every epoch: {reason}.")
+        if some_count:
+            validated = only_counted(data.validation_data)
+            data = replace(data, x=only_counted(data.x), validation_data=validated)
         yield data
 
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps
+from keras_finetune.models.position_wise import head_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,13 @@ class PrefixCut:
     tensors: tuple[int, ...]
     prefix: list[Step]
     suffix: list[Step]
+
+    @property
+    def head(self) -> int | None:
+        """The lowest tensor above the cut, or on it, from which each output follows alone."""
+        made = {number for step in self.suffix for number in step.outputs}.union(self.tensors)
+        found = head_tensors(self.graph)[:-1]
+        return next((number for number in found if number in made), None)
 
     def variables(self) -> list[keras.Variable]:
         """The weights below the cut, on which the tensors depend."""
@@ -77,6 +85,21 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
     prefix = needed_steps(graph, graph.inputs, tensors)
     suffix = needed_steps(graph, [*graph.inputs, *tensors], graph.outputs)
     return PrefixCut(graph, tensors, prefix, suffix)
+
+
+def uncut(model: keras.Model) -> PrefixCut | None:
+    """Make what stands for a model that is not cut: all of it above, nothing below.
+
+    Args:
+        model: Any built Keras model.
+
+    Returns:
+        The cut, or None where the model is no functional or sequential one.
+    """
+    graph = model_graph(model)
+    if graph is None:
+        return None
+    return PrefixCut(graph, (), [], needed_steps(graph, graph.inputs, graph.outputs))
 
 
 def _above(graph: ModelGraph) -> set[Step]:

@@ -65,7 +65,10 @@ class PlannedRows:
         else:
             # Of similar length, in an order that depends on the lengths alone.
             work = _PASSES * self.lengths.sum() / tokens
-            widths = bucket_widths(self.lengths, choose_num_buckets(work, _FEWEST_BUCKETS))
+            buckets = choose_num_buckets(work, _FEWEST_BUCKETS)
+            # A model may have no more positions than the data's own widths need.
+            widest = int(self.plan(0).widths.max())
+            widths = bucket_widths(self.lengths, buckets, max_length=widest)
             planned = make_plan(self.lengths, tokens_per_batch=tokens, widths=widths, shuffle=True)
             self._batches = [(batch.rows, batch.width) for batch in planned]
             self.key = f"{self.key} {tokens}"  # Which decides the order of what is stored.

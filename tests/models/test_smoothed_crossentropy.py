@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_finetune.tasks.smoothed_crossentropy import SmoothedCrossentropy
+from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 
 
 @pytest.mark.backends

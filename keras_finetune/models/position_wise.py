@@ -1,0 +1,81 @@
+"""Which layers compute each position of a sequence from itself alone."""
+
+import inspect
+
+import keras
+
+from keras_finetune.models import activation
+from keras_finetune.models.model_graph import ModelGraph
+from keras_finetune.models.vocabulary import VocabularyBias
+
+POSITION_WISE = (
+    keras.layers.Activation,
+    keras.layers.Add,
+    keras.layers.Concatenate,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.Embedding,
+    keras.layers.Identity,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+    keras.layers.ReversibleEmbedding,
+    VocabularyBias,
+)
+
+# A function of a user may mix positions.
+_ACTIVATIONS = tuple(
+    function
+    for module in (keras.activations, activation)
+    for function in vars(module).values()
+    if inspect.isfunction(function)
+)
+
+
+def computes_as_known(layer: keras.layers.Layer, known: tuple[type, ...] = POSITION_WISE) -> bool:
+    """Tell whether a layer is of a known class, and computes what that says, over the last axis.
+
+    Args:
+        layer: Any layer.
+        known: The classes.
+    """
+    function = getattr(layer, "activation", None)
+    return (
+        type(layer) in known
+        and getattr(layer, "axis", -1) in (-1, [-1])
+        and (function is None or isinstance(function, str) or function in _ACTIVATIONS)
+    )
+
+
+def head_tensors(graph: ModelGraph) -> list[int]:
+    """Find what the output of each position is computed from, of that position alone.
+
+    Args:
+        graph: Of a model.
+
+    Returns:
+        Numbers of tensors (batch, length, width), each made of the one before, the output last;
+        none if that is not (batch, length, ...). Dropout makes none: what it draws depends on the
+        shape.
+
+    Example:
+        >>> from keras_finetune.models.model_graph import model_graph
+        >>> x = keras.Input((None, 4))
+        >>> y = keras.layers.LSTM(3, return_sequences=True)(x)
+        >>> model = keras.Model(x, keras.layers.Dense(2)(y))
+        >>> graph = model_graph(model)
+        >>> [graph.symbols[number].shape for number in head_tensors(graph)]
+        [(None, None, 3), (None, None, 2)]
+    """
+    if len(graph.outputs) != 1 or len(graph.symbols[graph.outputs[0]].shape) != 3:
+        return []
+    found = list(graph.outputs)
+    for step in reversed(graph.steps):
+        if found[0] not in step.outputs:
+            continue
+        layer, read = step.operation, set(step.inputs.values())
+        ranks = {len(graph.symbols[number].shape) for number in (*read, *step.outputs)}
+        dropout = isinstance(layer, keras.layers.Dropout)
+        if len(read) != 1 or ranks != {3} or dropout or not computes_as_known(layer):
+            break
+        found.insert(0, *read)
+    return found
