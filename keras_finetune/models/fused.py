@@ -9,7 +9,9 @@ expression.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import keras
@@ -19,6 +21,8 @@ from keras_finetune.models.packing import same_text
 
 # Finite, so that a row with nothing to attend to gives an average and not NaN.
 FORBIDDEN = -1e9
+
+_is_plain = ContextVar("is_plain", default=False)
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,7 +40,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
         >>> float(double(keras.ops.ones(())))
         2.0
     """
-    if not is_fusing():
+    if not has_compiler():
         return function
     import tensorflow as tf
 
@@ -59,16 +63,31 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
         return forward(*arguments), gradient
 
     def checked(*arguments: Any) -> Any:
-        if any(keras.utils.is_keras_tensor(x) for x in arguments):
+        if not is_fusing() or any(keras.utils.is_keras_tensor(x) for x in arguments):
             return function(*arguments)
         return call(*(tf.convert_to_tensor(x) for x in arguments))
 
     return checked
 
 
-@functools.cache
 def is_fusing() -> bool:
-    """Tell whether kernels are fused: with TensorFlow, where it has XLA."""
+    """Tell whether kernels are fused: where there is a compiler, outside of `plain`."""
+    return not _is_plain.get() and has_compiler()
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Fuse nothing in what is traced here: the compiler takes seconds and some 80 MB of memory."""
+    token = _is_plain.set(True)
+    try:
+        yield
+    finally:
+        _is_plain.reset(token)
+
+
+@functools.cache
+def has_compiler() -> bool:
+    """Tell whether this is TensorFlow, with XLA in it."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf

@@ -16,7 +16,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.models.fused import is_fusing
+from keras_finetune.models.fused import has_compiler
 
 # Fewer rows make a product too small to be worth a processor.
 ROWS_OF_A_PART = 8
@@ -53,7 +53,7 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
 
 @functools.cache
 def _is_fusing_lstm() -> bool:
-    if not is_fusing():
+    if not has_compiler():
         return False
     import tensorflow as tf
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_finetune.models.fused import plain
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import count_rows, is_arrays
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
@@ -24,6 +25,8 @@ CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
 # Less than that is computed sooner than stored: some seconds of a laptop's processor.
 _LEAST_SAVED = 1e12
 _LEAST_SHARE = 0.1
+# Tokens from which on fused kernels save more time than compiling them takes, and some of memory.
+_WORTH_COMPILING = 1_000_000
 _NO_CUT = "no layer below the lowest trainable one is frozen, or the model has a call of its own"
 
 
@@ -185,13 +188,14 @@ def _served(
         f"{rows.num_rows:,} rows take {_gigabytes(plan.size)}, and save "
         f"{_share_saved(cut, epochs):.0%} of the computation."
     )
-    x = cache.dataset(cut, rows, "train", progress=progress)
-    if x is None:
-        return "what this model makes of a row depends on how far it is padded"
     validated = data.validation_data
-    if plan.validation is not None:
-        found = cache.dataset(cut, plan.validation, "validation", progress=progress)
-        validated = validated if found is None else found
+    with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
+        x = cache.dataset(cut, rows, "train", progress=progress)
+        if x is None:
+            return "what this model makes of a row depends on how far it is padded"
+        if plan.validation is not None:
+            found = cache.dataset(cut, plan.validation, "validation", progress=progress)
+            validated = validated if found is None else found
     of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
     fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
     return replace(

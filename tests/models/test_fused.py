@@ -168,6 +168,24 @@ def test_a_model_is_the_same_fused_and_plain(monkeypatch):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="nothing is fused elsewhere")
+def test_plain_compiles_nothing_and_lasts_no_longer():
+    import tensorflow as tf
+
+    def compiled():
+        made = fused(lambda x: x * 3.0)
+
+        def count():
+            graph = tf.function(made).get_concrete_function(tf.ones((2,))).graph
+            return sum("PartitionedCall" in operation.type for operation in graph.get_operations())
+
+        with module.plain():
+            inside = count()
+        return inside, count()
+
+    assert compiled() == (0, 1)
+
+
 def test_integers_get_no_gradient():
     shifted = fused(lambda x, number: x * ops.cast(number, x.dtype))
     x = np.ones((3,), "float32")
