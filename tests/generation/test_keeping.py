@@ -9,7 +9,13 @@ from keras import layers, ops
 
 from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.prompts import decoder_of
-from keras_finetune.models import Attention, PositionEmbedding, RecurrentBlock, TransformerBlock
+from keras_finetune.models import (
+    Attention,
+    PositionEmbedding,
+    RecurrentBlock,
+    RelativePositionBias,
+    TransformerBlock,
+)
 
 VOCAB, WIDTH = 30, 8
 ROWS = np.array([[5, 6, 7, 8], [9, 10, 0, 0]], "int32")
@@ -154,6 +160,38 @@ def test_arguments_by_keyword():
 def test_another_mask():
     inputs = Inputs("")
     x = block()(inputs.embedded(), padding_mask=inputs["token_ids"])
+    assert not can_keep(model_of(inputs, x))
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("count", [1, 2])
+def test_relative_positions(count):
+    """Two blocks that share a bias, or have one each; prompts that are padded to one width."""
+    inputs = Inputs("")
+    biases = [RelativePositionBias(2, 4, 5)(inputs["padding_mask"]) for _ in range(count)]
+    x = inputs.embedded()
+    for number in range(2):
+        bias = biases[number % count]
+        x = block(rope_theta=None)(x, inputs["padding_mask"], position_bias=bias)
+    model = model_of(inputs, x)
+    for layer in model.layers:
+        if isinstance(layer, RelativePositionBias):
+            layer.embeddings.assign(4 * layer.embeddings)
+    assert_right(model, kept=True)
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        lambda inputs: RelativePositionBias(2)(inputs["token_ids"]),
+        lambda inputs: 2 * RelativePositionBias(2)(inputs["padding_mask"]),
+        lambda inputs: np.ones((1, 2, 1, 1), "float32"),
+    ],
+    ids=["of other inputs", "changed", "constant"],
+)
+def test_other_biases(bias):
+    inputs = Inputs("")
+    x = block()(inputs.embedded(), inputs["padding_mask"], position_bias=bias(inputs))
     assert not can_keep(model_of(inputs, x))
 
 
