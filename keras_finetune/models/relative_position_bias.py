@@ -79,9 +79,7 @@ class RelativePositionBias(keras.layers.Layer):
         table = ops.cast(self.embeddings, self.compute_dtype)
         # A product, not ops.take: the table's gradient is then no list of rows, one a pair.
         distances = ops.arange(1 - length, length)
-        buckets = ops.one_hot(
-            self._buckets(distances), self.num_buckets, dtype=self.compute_dtype
-        )
+        buckets = ops.one_hot(self._buckets(distances), self.num_buckets, dtype=self.compute_dtype)
         by_distance = ops.matmul(ops.transpose(table), ops.transpose(buckets))
         return self._by_pair(by_distance, length)[None]
 

@@ -159,9 +159,7 @@ class TransformerBlock(keras.layers.Layer):
         training: bool | None = None,
     ) -> Any:
         def attend(x: Any) -> Any:
-            return self.attention(
-                x, padding_mask, position_bias=position_bias, training=training
-            )
+            return self.attention(x, padding_mask, position_bias=position_bias, training=training)
 
         def attend_to_encoder(x: Any) -> Any:
             return self.encoder_attention(

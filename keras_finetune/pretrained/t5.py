@@ -210,7 +210,5 @@ MT5 = replace(
     FAMILY,
     model_type="mt5",
     architecture="MT5Model",
-    heads={
-        "language_model": Head("MT5ForConditionalGeneration", _next_token, _next_token_tensors)
-    },
+    heads={"language_model": Head("MT5ForConditionalGeneration", _next_token, _next_token_tensors)},
 )

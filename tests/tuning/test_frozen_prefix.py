@@ -81,13 +81,14 @@ def test_relative_positions_are_computed_again(cache_frozen):
     keras.utils.set_random_seed(0)
     backbone = kft.models.encoder_decoder(30, 2, 2, 8, positions="relative", dropout=0.0)
     tuner = kft.FineTuner(kft.models.text_classifier(backbone, 2, dropout=0.0))
-    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    tuner.compile("sgd", loss)
     tuner.freeze("*")
     tuner.unfreeze(["decoder_block_1", "head"])
     names = {step.operation.name for step in find_cut(tuner.model).suffix}
     assert {"decoder_position_bias", "decoder_block_1"} < names
     assert "decoder_block_0" not in names
-    expected = tuner.model.evaluate(x, Y[:16], verbose=0)
+    expected = float(loss(Y[:16], tuner.model(x)))
     history = tuner.fit(
         x, Y[:16], batch_size=16, epochs=2, cache_frozen=cache_frozen, verbose=0
     ).history
