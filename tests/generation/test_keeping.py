@@ -232,6 +232,15 @@ def test_a_mask_of_the_source(attend, name):
     assert_right(encoder_decoder(attend, pool), kept=False)
 
 
+def test_a_bias_of_the_source():
+    def attend(target, source, inputs):
+        mask = inputs["padding_mask"]
+        bias = RelativePositionBias(2)(mask)
+        return with_block(target, source, inputs, encoder_padding_mask=mask, position_bias=bias)
+
+    assert not can_keep(encoder_decoder(attend))
+
+
 def added(x, embedded):
     skip = layers.Dense(VOCAB, name="skip")(embedded)
     return layers.Add()([layers.Dense(VOCAB, name="head_scores")(x), skip])

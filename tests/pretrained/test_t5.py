@@ -120,7 +120,6 @@ def summarizer(make_theirs, tmp_path):
     return tmp_path / "t5"
 
 
-@pytest.mark.backends
 def test_it_learns_to_summarize_and_goes_back(summarizer, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_FINETUNE_CACHE", str(tmp_path / "cache"))
     keras.utils.set_random_seed(0)
