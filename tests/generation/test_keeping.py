@@ -166,11 +166,11 @@ def test_another_mask():
 @pytest.mark.backends
 @pytest.mark.parametrize("count", [1, 2])
 def test_relative_positions(count):
-    """Two blocks that share a bias, or have one each; prompts that are padded to one width."""
+    """Blocks that share a bias, or have two in turn; prompts that are padded to one width."""
     inputs = Inputs("")
     biases = [RelativePositionBias(2, 4, 5)(inputs["padding_mask"]) for _ in range(count)]
     x = inputs.embedded()
-    for number in range(2):
+    for number in range(3):
         bias = biases[number % count]
         x = block(rope_theta=None)(x, inputs["padding_mask"], position_bias=bias)
     model = model_of(inputs, x)
