@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import keras
@@ -78,7 +78,7 @@ class AlikeBlocks:
         if kind not in self._functions:
             self._functions[kind] = self._function(blocks, variables, turned)
         weights = [tf.convert_to_tensor(self.transposed.get(id(v), v.value)) for v in variables]
-        where = (new.slot, new.positions, new.visible, new.real, new.source_mask)
+        where = tuple(getattr(new, each.name) for each in fields(new))
         outputs, after = self._functions[kind](weights, inputs, list(kept), where)
         return outputs, list(after)
 

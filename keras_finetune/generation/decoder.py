@@ -1,6 +1,7 @@
 """A model run a few tokens at a time: what earlier tokens left behind is kept."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from keras_finetune.models import (
     Attention,
     PositionEmbedding,
     RecurrentBlock,
+    RelativePositionBias,
     TransformerBlock,
 )
 from keras_finetune.models.model_graph import Step, model_graph, run_steps
@@ -229,9 +231,14 @@ class CachedDecoder:
         if isinstance(layer, POSITION_WISE):
             run_steps(steps, values, training=False)
             return
+        if isinstance(layer, RelativePositionBias):
+            values[made] = layer.step(new)
+            return
         x = _read(steps[0], "inputs", values)
         if isinstance(layer, TransformerBlock):
             blocks, places = [step.operation for step in steps], [step.outputs[0] for step in steps]
+            bias = argument(steps[0], "position_bias")
+            new = replace(new, position_bias=None if bias is None else values[bias])
             values[made], after = alike.run(blocks, x, [kept[place] for place in places], new)
             kept.update(zip(places, after, strict=True))
         elif isinstance(layer, RecurrentBlock):

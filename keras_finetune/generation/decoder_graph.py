@@ -35,7 +35,10 @@ def source_and_target(graph: ModelGraph, inputs: set[Any]) -> tuple[list[Step], 
 
 
 def chains(steps: list[Step]) -> list[list[Step]]:
-    """Steps one by one, but blocks of which each only reads the one before together."""
+    """Steps one by one, but blocks of which each only reads the one before together.
+
+    Such blocks have the same position bias, too.
+    """
     readers = Counter(number for step in steps for number in step.inputs.values())
     found: list[list[Step]] = []
     for step in steps:
@@ -44,8 +47,10 @@ def chains(steps: list[Step]) -> list[list[Step]]:
             made = before.outputs[0]
             follows = made == argument(step, "inputs") and readers[made] == 1
             if isinstance(before.operation, TransformerBlock) and follows:
-                found[-1].append(step)
-                continue
+                biases = {argument(each, "position_bias") for each in (before, step)}
+                if len(biases) == 1:
+                    found[-1].append(step)
+                    continue
         found.append([step])
     return found
 

@@ -15,13 +15,20 @@ from keras_finetune.models import (
     FeedForward,
     PositionEmbedding,
     RecurrentBlock,
+    RelativePositionBias,
     TransformerBlock,
 )
 from keras_finetune.models.model_graph import Step, model_graph
 from keras_finetune.models.position_wise import POSITION_WISE, computes_as_known
 
 # Those that look back have a method `step`; the others are parts of them.
-_LOOKING_BACK = (Attention, PositionEmbedding, RecurrentBlock, TransformerBlock)
+_LOOKING_BACK = (
+    Attention,
+    PositionEmbedding,
+    RecurrentBlock,
+    RelativePositionBias,
+    TransformerBlock,
+)
 _PARTS = (FeedForward, keras.layers.LSTM, keras.layers.LSTMCell)
 
 
@@ -46,8 +53,12 @@ def can_keep(model: keras.Model) -> bool:
     source = {number for number in numbers.values() if number not in inputs}
     source.update(number for step in source_steps for number in step.outputs)
     source_mask = numbers.get("padding_mask") if prefix else None
+    biases = {
+        step.outputs[0] for step in target_steps if isinstance(step.operation, RelativePositionBias)
+    }
     return all(
-        _is_known(step.operation) and _is_called_as_known(step, inputs[1], source, source_mask)
+        _is_known(step.operation)
+        and _is_called_as_known(step, inputs[1], source, source_mask, biases)
         for step in target_steps
     )
 
@@ -67,18 +78,23 @@ def _is_known(layer: Any) -> bool:
 
 
 def _is_called_as_known(
-    step: Step, mask: int | None, source: set[int], source_mask: int | None
+    step: Step, mask: int | None, source: set[int], source_mask: int | None, biases: set[int]
 ) -> bool:
     """Whether a layer reads the target, and an encoder's output only where it attends to it."""
     layer, node = step.operation, step.node
     flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
     constants = [x for x in flat if hasattr(x, "shape") and id(x) not in step.inputs]
+    if isinstance(layer, RelativePositionBias):
+        return argument(step, "inputs") == mask
     if constants or [len(x.shape) for x in node.outputs] != [3]:
         return False
     if isinstance(layer, POSITION_WISE):
         ranks = {len(x.shape) for x in node.input_tensors}
         of_vectors = ranks == {3} or isinstance(layer, keras.layers.Embedding)
         return of_vectors and source.isdisjoint(step.inputs.values())
+    bias = argument(step, "position_bias")
+    if bias is not None and (isinstance(layer, Attention) or bias not in biases):
+        return False
     if not isinstance(layer, Attention) and argument(step, "padding_mask") not in (None, mask):
         return False
     if not getattr(layer, "cross_attention", False):

@@ -91,7 +91,7 @@ def check_model(model: keras.Model) -> None:
     fix = (
         "Generation needs a language model: build it with tasks.LanguageModeling, Summarization or "
         "Translation, models.language_model(backbone), or load_pretrained(path, head=True) of a "
-        "GPT-type or BART checkpoint."
+        "GPT-type, BART or T5 checkpoint."
     )
     inputs = getattr(model, "input", None)
     if not isinstance(inputs, dict) or "token_ids" not in inputs:

@@ -19,6 +19,7 @@ from keras_finetune.models.pooling import MaskedPooling
 from keras_finetune.models.position_embedding import PositionEmbedding
 from keras_finetune.models.question_answerer import ForbidPadding, question_answerer
 from keras_finetune.models.recurrent_block import RecurrentBlock
+from keras_finetune.models.relative_position_bias import RelativePositionBias
 from keras_finetune.models.text_classifier import text_classifier
 from keras_finetune.models.transformer_block import TransformerBlock
 from keras_finetune.models.transformer_decoder import transformer_decoder
@@ -35,6 +36,7 @@ __all__ = [
     "NgramEmbedding",
     "PositionEmbedding",
     "RecurrentBlock",
+    "RelativePositionBias",
     "TransformerBlock",
     "VocabularyBias",
     "cnn_encoder",

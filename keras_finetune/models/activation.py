@@ -78,6 +78,7 @@ _PLAIN: dict[str, Callable[..., Any]] = {
 }
 _GATED: dict[str, Callable[..., Any]] = {
     "geglu": gelu,
+    "geglu_approximate": gelu_approximate,
     "swiglu": silu,
 }
 
@@ -87,7 +88,8 @@ def activation_function(name: str) -> tuple[Callable[..., Any], bool]:
 
     Args:
         name: `"gelu"` (exact, with erf: BERT), `"gelu_approximate"` (with tanh: GPT-2), `"relu"`,
-            `"silu"`, `"tanh"`, or gated: `"swiglu"` (Llama), `"geglu"`.
+            `"silu"`, `"tanh"`, or gated: `"swiglu"` (Llama), `"geglu"`,
+            `"geglu_approximate"` (T5 v1.1).
 
     Returns:
         The function, of a tensor and optionally of a bias to add first, and whether it is gated.

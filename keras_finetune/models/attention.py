@@ -44,6 +44,7 @@ class Attention(keras.layers.Layer):
             epsilon (Qwen3). `None`: do not.
         rope_theta: Base of the rotary positions. `None`: no rotary positions.
         rope_scaling: As in a Hugging Face config; see `rotary.inverse_frequencies`.
+        scale: Factor on the scores. Default: `head_dim**-0.5`; T5 has 1.0.
         dropout: Rate at which attention weights are dropped in training.
         **kwargs: `name`, `dtype`, `trainable`.
 
@@ -52,6 +53,8 @@ class Attention(keras.layers.Layer):
         padding_mask: (batch, source length), above 0 for real tokens; of the encoder's output with
             `cross_attention`, else of the inputs, and then it may tell texts apart (`packing`).
         encoder_output: (batch, source length, encoder's hidden_dim), with `cross_attention`.
+        position_bias: (1 or batch, num_heads, length, source length), added to the scores; from
+            `RelativePositionBias`.
 
     Example:
         >>> import numpy as np
@@ -73,6 +76,7 @@ class Attention(keras.layers.Layer):
         qk_norm_epsilon: float | None = None,
         rope_theta: float | None = None,
         rope_scaling: Mapping[str, Any] | None = None,
+        scale: float | None = None,
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
@@ -95,6 +99,7 @@ class Attention(keras.layers.Layer):
         self.qk_norm_epsilon = qk_norm_epsilon
         self.rope_theta = rope_theta
         self.rope_scaling = dict(rope_scaling) if rope_scaling else None
+        self.scale = scale
         self.dropout_rate = dropout
 
     def build(self, inputs_shape: Any, encoder_output_shape: Any = None) -> None:
@@ -105,6 +110,7 @@ class Attention(keras.layers.Layer):
                 f"Received: hidden_dim={width}, num_heads={self.num_heads}."
             )
         self._head_dim = self.head_dim or width // self.num_heads
+        self._scale = self._head_dim**-0.5 if self.scale is None else self.scale
         query_width = self.num_heads * self._head_dim
         key_value_width = 2 * self.num_kv_heads * self._head_dim
         if self.cross_attention:
@@ -139,6 +145,7 @@ class Attention(keras.layers.Layer):
         inputs: Any,
         padding_mask: Any = None,
         encoder_output: Any = None,
+        position_bias: Any = None,
         training: bool | None = None,
     ) -> Any:
         query, key, value = self._project(inputs, encoder_output)
@@ -149,9 +156,9 @@ class Attention(keras.layers.Layer):
             )
             query, key = self._rotate(query, key, places)
 
-        scale, packed = self._head_dim**-0.5, not self.cross_attention
+        scale, packed = self._scale, not self.cross_attention
         drops = training and self.dropout_rate > 0
-        if not drops and fits_flash_attention(query, key):
+        if not drops and position_bias is None and fits_flash_attention(query, key):
             attended = flash_attention(
                 query, key, value, padding_mask, causal=self.causal, packed=packed, scale=scale
             )
@@ -166,6 +173,7 @@ class Attention(keras.layers.Layer):
                 causal=self.causal,
                 packed=packed,
                 training=training,
+                position_bias=self._by_groups(position_bias),
             )
 
         return self.projection(self._attend(query, key, value, weigh))
@@ -187,7 +195,12 @@ class Attention(keras.layers.Layer):
             query, key = self._rotate(query, key, new.positions[:, None])
         keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
         values = ops.slice_update(values, (0, 0, new.slot, 0), value)
-        attended = self._attend(query, keys, values, lambda x: self._weigh_visible(x, new.visible))
+        attended = self._attend(
+            query,
+            keys,
+            values,
+            lambda x: self._weigh_visible(x, new.visible, self._by_groups(new.position_bias)),
+        )
         return self.projection(new.computed_once(attended)), keys, values
 
     def keys_and_values(self, encoder_output: Any) -> tuple[Any, Any]:
@@ -226,8 +239,10 @@ class Attention(keras.layers.Layer):
         shape = (batch, self.num_kv_heads, capacity, self._head_dim)
         return ops.zeros(shape, dtype=self.compute_dtype)
 
-    def _weigh_visible(self, scores: Any, visible: Any) -> Any:
-        x = ops.cast(scores, "float32") * self._head_dim**-0.5
+    def _weigh_visible(self, scores: Any, visible: Any, position_bias: Any = None) -> Any:
+        x = ops.cast(scores, "float32") * self._scale
+        if position_bias is not None:
+            x = x + ops.cast(position_bias, "float32")
         if visible is not None:
             x = ops.where(visible[:, None, None], x, FORBIDDEN)
         # Not ops.softmax, which warns of a softmax over one value; a first token has one.
@@ -237,6 +252,14 @@ class Attention(keras.layers.Layer):
     def _rotate(self, query: Any, key: Any, places: Any) -> tuple[Any, Any]:
         angles = rotary_angles(places, self._frequencies, self.compute_dtype)
         return rotate(query, angles), rotate(key, angles)
+
+    def _by_groups(self, position_bias: Any) -> Any:
+        """Take (batch, num_heads, ...) apart, as `_attend` does the scores."""
+        if position_bias is None:
+            return None
+        length, source_length = ops.shape(position_bias)[2:]
+        groups = self.num_heads // self.num_kv_heads
+        return ops.reshape(position_bias, (-1, self.num_kv_heads, groups, length, source_length))
 
     def _attend(self, query: Any, key: Any, value: Any, weigh: Callable[[Any], Any]) -> Any:
         """Average values by the weights of scores; (batch, length, num_heads * head_dim)."""
@@ -268,6 +291,7 @@ class Attention(keras.layers.Layer):
             "qk_norm_epsilon": self.qk_norm_epsilon,
             "rope_theta": self.rope_theta,
             "rope_scaling": self.rope_scaling,
+            "scale": self.scale,
             "dropout": self.dropout_rate,
         }
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.models.arguments import check_positive
+from keras_finetune.models.arguments import check_choice, check_positive
 from keras_finetune.models.transformer_stack import (
     embed,
     make_token_embedding,
@@ -31,7 +31,11 @@ def encoder_decoder(
     activation: str = "gelu",
     use_bias: bool = True,
     num_kv_heads: int | None = None,
+    head_dim: int | None = None,
     rope_theta: float = 10000.0,
+    num_buckets: int = 32,
+    max_distance: int = 128,
+    attention_scale: float | None = None,
     dropout: float = 0.1,
     attention_dropout: float | None = None,
     dtype: Any = None,
@@ -40,7 +44,9 @@ def encoder_decoder(
     """Build an encoder-decoder transformer with one vocabulary for both sides.
 
     Sources: [Vaswani et al., 2017](https://arxiv.org/abs/1706.03762);
-    [BART](https://arxiv.org/abs/1910.13461) is `norm_first=False`.
+    [BART](https://arxiv.org/abs/1910.13461) is `norm_first=False`;
+    [T5](https://arxiv.org/abs/1910.10683) is `positions="relative", norm="rms", activation="relu",
+    use_bias=False, attention_scale=1.0`.
 
     Args:
         vocab_size: Number of token ids, of source and target together.
@@ -51,7 +57,8 @@ def encoder_decoder(
         max_length: Number of learned positions on each side: the longest sequence.
         num_decoder_layers: Number of decoder blocks, `decoder_block_0` the lowest. Default:
             `num_layers`.
-        positions: `"learned"`, `"rotary"` (no longest sequence) or `"none"`.
+        positions: `"learned"`, or without a longest sequence `"rotary"`, `"relative"` (each side
+            has a `RelativePositionBias`) or `"none"`.
         position_offset: Rows of the position tables that come before the first position (2 in
             BART).
         norm: `"layer"` or `"rms"`.
@@ -59,10 +66,14 @@ def encoder_decoder(
         norm_epsilon: Added to the variance.
         embedding_norm: Normalize the embeddings. Default: only without `norm_first`.
         activation: `"gelu"` (exact), `"gelu_approximate"`, `"relu"`, `"silu"`, `"swiglu"`,
-            `"geglu"`.
+            `"geglu"`, `"geglu_approximate"`.
         use_bias: Whether projections have biases.
         num_kv_heads: Fewer key and value heads than query heads. Default: `num_heads`.
+        head_dim: Width of a head. Default: `hidden_dim // num_heads`.
         rope_theta: Base of rotary positions.
+        num_buckets: Number of buckets of relative positions.
+        max_distance: From this distance on, relative positions share one bucket.
+        attention_scale: Factor on attention scores. Default: `head_dim**-0.5`.
         dropout: Rate for the embeddings and for the output of each layer.
         attention_dropout: Rate for attention weights. Default: `dropout`.
         dtype: A dtype policy such as `"mixed_bfloat16"`. Default: Keras's global one.
@@ -81,6 +92,7 @@ def encoder_decoder(
         >>> sorted(model.input)
         ['decoder_padding_mask', 'decoder_token_ids', 'padding_mask', 'token_ids']
     """
+    check_choice("positions", positions, ["learned", "rotary", "relative", "none"])
     num_decoder_layers = num_layers if num_decoder_layers is None else num_decoder_layers
     check_positive(
         num_layers=num_layers,
@@ -90,7 +102,7 @@ def encoder_decoder(
     )
     has_embedding_norm = not norm_first if embedding_norm is None else embedding_norm
     embedding = {
-        "positions": positions,
+        "positions": "none" if positions == "relative" else positions,
         "max_length": max_length,
         "position_offset": position_offset,
         "norm": norm if has_embedding_norm else None,
@@ -102,16 +114,29 @@ def encoder_decoder(
         "num_heads": num_heads,
         "intermediate_dim": 4 * hidden_dim if intermediate_dim is None else intermediate_dim,
         "num_kv_heads": num_kv_heads,
+        "head_dim": head_dim,
         "norm": norm,
         "norm_first": norm_first,
         "norm_epsilon": norm_epsilon,
         "activation": activation,
         "use_bias": use_bias,
         "rope_theta": rope_theta if positions == "rotary" else None,
+        "attention_scale": attention_scale,
         "dropout": dropout,
         "attention_dropout": dropout if attention_dropout is None else attention_dropout,
         "dtype": dtype,
     }
+
+    def relative(bidirectional: bool) -> dict[str, Any] | None:
+        if positions != "relative":
+            return None
+        return {
+            "num_heads": num_heads,
+            "num_buckets": num_buckets,
+            "max_distance": max_distance,
+            "bidirectional": bidirectional,
+        }
+
     source, target = token_inputs(), token_inputs("decoder_")
     token_embedding = make_token_embedding(vocab_size, hidden_dim, dtype=dtype)
 
@@ -122,6 +147,7 @@ def encoder_decoder(
         source["padding_mask"],
         num_layers,
         prefix="encoder_",
+        relative=relative(bidirectional=True),
         **block,
     )
     decoded = stack(
@@ -131,6 +157,7 @@ def encoder_decoder(
         prefix="decoder_",
         encoder_output=encoded,
         encoder_padding_mask=source["padding_mask"],
+        relative=relative(bidirectional=False),
         causal=True,
         cross_attention=True,
         **block,

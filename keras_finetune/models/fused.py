@@ -181,6 +181,7 @@ def attention_weights(
     causal: bool,
     training: bool | None,
     packed: bool = False,
+    position_bias: Any = None,
 ) -> Any:
     """Compute the softmax of attention scores in float32, with dropout.
 
@@ -192,17 +193,21 @@ def attention_weights(
         causal: Whether a position sees only itself and those before it.
         training: Whether dropout is active.
         packed: Whether the mask may tell texts in a row apart.
+        position_bias: (1 or batch, kv heads, groups, length, source length) to add to the scores,
+            or None.
 
     Returns:
         A tensor of the shape and dtype of the scores.
     """
-    masks = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
-    packed = packed and bool(masks)
+    more = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
+    packed, biased = packed and bool(more), position_bias is not None
+    kind = (scale, causal, bool(more), packed, biased)
+    if biased:
+        more = (*more, position_bias)
     if not is_fusing():
-        weights = _softmax(0.0, scale, causal, bool(masks), packed)(scores, *masks)
-        return dropout(weights, training=training)
+        return dropout(_softmax(0.0, *kind)(scores, *more), training=training)
     rate, seed = _rate_and_seed(dropout, training)
-    return _softmax(rate, scale, causal, bool(masks), packed)(scores, *masks, seed)
+    return _softmax(rate, *kind)(scores, *more, seed)
 
 
 def _rate_and_seed(dropout: keras.layers.Dropout, training: bool | None) -> tuple[float, Any]:
@@ -239,10 +244,12 @@ def _norm(kind: str | None, epsilon: float, rank: int) -> Callable[..., Any]:
 
 @functools.cache
 def _softmax(
-    rate: float, scale: float, causal: bool, masked: bool, packed: bool
+    rate: float, scale: float, causal: bool, masked: bool, packed: bool, biased: bool
 ) -> Callable[..., Any]:
     def compute(scores: Any, *rest: Any) -> Any:
         x = ops.cast(scores, "float32") * scale
+        if biased:
+            x = x + ops.cast(rest[int(masked)], "float32")
         if packed:
             x = ops.where(same_text(rest[0])[:, None, None], x, FORBIDDEN)
         elif masked:

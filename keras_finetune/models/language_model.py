@@ -1,8 +1,11 @@
 """A head that predicts the next token."""
 
+from typing import Any
+
 import keras
 
 from keras_finetune.models.features import backbone_features, backbone_inputs
+from keras_finetune.models.relative_position_bias import RelativePositionBias
 from keras_finetune.models.vocabulary import vocabulary_scores
 
 
@@ -11,6 +14,7 @@ def language_model(
     *,
     tied: bool = True,
     use_bias: bool = False,
+    scale: float | None = None,
     name: str = "language_model",
 ) -> keras.Model:
     """Put a next-token head on a causal backbone, or on an encoder-decoder.
@@ -24,6 +28,8 @@ def language_model(
             ([Press and Wolf, 2016](https://arxiv.org/abs/1608.05859)); else `head_projection` has
             its own.
         use_bias: Whether the logit of each token has a bias (BART).
+        scale: Factor on the features before they are projected. Default: 1.0, but
+            `hidden_dim**-0.5` for a tied head on relative positions, as T5 was trained.
         name: The model's name.
 
     Returns:
@@ -48,5 +54,14 @@ def language_model(
                 f"lstm_encoder(bidirectional=False), or masked_language_model."
             )
     features = backbone_features(backbone)
+    if scale is None:
+        scale = _default_scale(backbone, features) if tied else 1.0
+    if scale != 1.0:
+        features = keras.layers.Rescaling(scale, name="head_scale")(features)
     logits = vocabulary_scores(backbone, features, tied=tied, bias=use_bias)
     return keras.Model(backbone_inputs(backbone), logits, name=name)
+
+
+def _default_scale(backbone: keras.Model, features: Any) -> float:
+    relative = any(isinstance(layer, RelativePositionBias) for layer in backbone.layers)
+    return float(features.shape[-1] ** -0.5) if relative else 1.0

@@ -21,6 +21,8 @@ class NewTokens:
         visible: (batch, new, capacity) bool, the columns that each may attend to; one at least.
         real: (batch, new) bool, which are no padding.
         source_mask: (batch, source length) int32, the padding mask of an encoder's output, or None.
+        position_bias: (batch, num_heads, new, capacity), what relative positions add to the scores
+            of self-attention, or None.
     """
 
     slot: Any
@@ -28,6 +30,7 @@ class NewTokens:
     visible: Any
     real: Any
     source_mask: Any = None
+    position_bias: Any = None
 
     def computed_once(self, x: Any) -> Any:
         """Return a tensor as it is, but for one row's token so that XLA computes it only once.

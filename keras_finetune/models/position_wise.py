@@ -18,6 +18,7 @@ POSITION_WISE = (
     keras.layers.Identity,
     keras.layers.LayerNormalization,
     keras.layers.RMSNormalization,
+    keras.layers.Rescaling,
     keras.layers.ReversibleEmbedding,
     VocabularyBias,
 )
@@ -39,6 +40,8 @@ def computes_as_known(layer: keras.layers.Layer, known: tuple[type, ...] = POSIT
         known: The classes.
     """
     function = getattr(layer, "activation", None)
+    if isinstance(layer, keras.layers.Rescaling):  # Of arrays, each position may have its own.
+        return all(isinstance(x, int | float) for x in (layer.scale, layer.offset))
     return (
         type(layer) in known
         and getattr(layer, "axis", -1) in (-1, [-1])

@@ -1,4 +1,4 @@
-"""The one transformer block: BERT's, GPT-2's, Llama's and BART's by its parameters."""
+"""The one transformer block: BERT's, GPT-2's, Llama's, BART's, T5's by its parameters."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,6 +38,7 @@ class TransformerBlock(keras.layers.Layer):
         cross_attention: Add a layer that attends to an encoder's output.
         rope_theta: Base of rotary positions; `None`: positions are not the block's business.
         rope_scaling: As in a Hugging Face config.
+        attention_scale: Factor on attention scores. Default: `head_dim**-0.5`; T5 has 1.0.
         dropout: Rate for the output of each layer.
         attention_dropout: Rate for attention weights.
         **kwargs: `name`, `dtype`, `trainable`.
@@ -47,6 +48,8 @@ class TransformerBlock(keras.layers.Layer):
         padding_mask: (batch, length) bool, `True` for real tokens.
         encoder_output: (batch, source length, hidden_dim), with `cross_attention`.
         encoder_padding_mask: (batch, source length) bool.
+        position_bias: (1 or batch, num_heads, length, length), added to the scores of
+            self-attention; from `RelativePositionBias`.
 
     Example:
         >>> import numpy as np
@@ -73,6 +76,7 @@ class TransformerBlock(keras.layers.Layer):
         cross_attention: bool = False,
         rope_theta: float | None = None,
         rope_scaling: Mapping[str, Any] | None = None,
+        attention_scale: float | None = None,
         dropout: float = 0.0,
         attention_dropout: float = 0.0,
         **kwargs: Any,
@@ -95,6 +99,7 @@ class TransformerBlock(keras.layers.Layer):
             "cross_attention": cross_attention,
             "rope_theta": rope_theta,
             "rope_scaling": dict(rope_scaling) if rope_scaling else None,
+            "attention_scale": attention_scale,
             "dropout": dropout,
             "attention_dropout": attention_dropout,
         }
@@ -108,6 +113,7 @@ class TransformerBlock(keras.layers.Layer):
             "use_bias": use_bias,
             "qkv_bias": qkv_bias,
             "qk_norm_epsilon": norm_epsilon if qk_norm else None,
+            "scale": attention_scale,
             "dropout": attention_dropout,
             "dtype": self.dtype_policy,
         }
@@ -149,10 +155,11 @@ class TransformerBlock(keras.layers.Layer):
         padding_mask: Any = None,
         encoder_output: Any = None,
         encoder_padding_mask: Any = None,
+        position_bias: Any = None,
         training: bool | None = None,
     ) -> Any:
         def attend(x: Any) -> Any:
-            return self.attention(x, padding_mask, training=training)
+            return self.attention(x, padding_mask, position_bias=position_bias, training=training)
 
         def attend_to_encoder(x: Any) -> Any:
             return self.encoder_attention(

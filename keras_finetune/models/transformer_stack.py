@@ -7,6 +7,7 @@ import keras
 from keras_finetune.models.arguments import check_choice, check_positive, check_rate
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.position_embedding import PositionEmbedding
+from keras_finetune.models.relative_position_bias import RelativePositionBias
 from keras_finetune.models.transformer_block import TransformerBlock
 
 # GPT-2's and BERT's. Keras's default is too wide for a matrix that also makes the logits.
@@ -129,6 +130,7 @@ def stack(
     prefix: str = "",
     encoder_output: Any = None,
     encoder_padding_mask: Any = None,
+    relative: dict[str, Any] | None = None,
     dtype: Any = None,
     **block: Any,
 ) -> Any:
@@ -141,6 +143,7 @@ def stack(
         prefix: Of the layers' names.
         encoder_output: (batch, source length, hidden_dim) for blocks with cross-attention.
         encoder_padding_mask: (batch, source length).
+        relative: The arguments of a `RelativePositionBias` for all blocks; None: there is none.
         dtype: The dtype policy.
         **block: The arguments of `TransformerBlock`.
 
@@ -150,6 +153,10 @@ def stack(
     more = {}
     if encoder_output is not None:
         more = {"encoder_output": encoder_output, "encoder_padding_mask": encoder_padding_mask}
+    if relative is not None:
+        # Of the mask, an input: the embedded tokens would tie it to the frozen part of a model.
+        bias = RelativePositionBias(**relative, name=f"{prefix}position_bias", dtype=dtype)
+        more["position_bias"] = bias(padding_mask)
     for number in range(num_layers):
         layer = TransformerBlock(**block, name=f"{prefix}block_{number}", dtype=dtype)
         x = layer(x, padding_mask=padding_mask, **more)

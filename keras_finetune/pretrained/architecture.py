@@ -10,6 +10,7 @@ from keras_finetune import models
 from keras_finetune.models import (
     ForbidPadding,
     PositionEmbedding,
+    RelativePositionBias,
     TransformerBlock,
     VocabularyBias,
 )
@@ -31,6 +32,7 @@ _OF_THE_BLOCK = (
     "qk_norm",
     "rope_theta",
     "rope_scaling",
+    "attention_scale",
     "dropout",
     "attention_dropout",
 )
@@ -87,6 +89,13 @@ def backbone_of(model: keras.Model) -> tuple[str, dict[str, Any]]:
             "max_length": positions.max_length,
             "position_offset": positions.offset,
         }
+    bias = layers.get(f"{prefix}position_bias")
+    if isinstance(bias, RelativePositionBias):
+        found |= {
+            "positions": "relative",
+            "num_buckets": bias.num_buckets,
+            "max_distance": bias.max_distance,
+        }
     takes = inspect.signature(getattr(models, builder)).parameters
     return builder, resolved(builder, {k: v for k, v in found.items() if k in takes})
 
@@ -114,10 +123,14 @@ def resolved(builder: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "attention_dropout": found["dropout"],
     }
     found |= {key: value for key, value in defaults.items() if found.get(key, value) is None}
+    if "attention_scale" in found and found["attention_scale"] is None:
+        found["attention_scale"] = found["head_dim"] ** -0.5
     if found["positions"] != "learned":
         found["max_length"], found["position_offset"] = 0, 0
     if found["positions"] != "rotary":
         found |= {"rope_theta": 0.0, "rope_scaling": None}
+    if found["positions"] != "relative":
+        found |= {"num_buckets": 0, "max_distance": 0}
     return found
 
 
@@ -172,7 +185,11 @@ def head_of_model(model: keras.Model) -> tuple[str | None, dict[str, Any]]:
             {} if hidden is None else {"hidden_activation": _activation_name(hidden)}
         )
     if last is not None:
-        return "language_model", {"tied": tied, "use_bias": isinstance(last, VocabularyBias)}
+        return "language_model", {
+            "tied": tied,
+            "use_bias": isinstance(last, VocabularyBias),
+            "scale": layers["head_scale"].scale if "head_scale" in layers else 1.0,
+        }
     raise ValueError(f"The model's head is none of this library's. Its layers: {sorted(layers)}.")
 
 

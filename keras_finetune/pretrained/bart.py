@@ -104,7 +104,7 @@ def _cross_attention(ours: str, theirs: str, width: int) -> list[Tensor]:
 
 
 def _next_token(config: Config) -> dict[str, Any]:
-    return {"tied": config.get("tie_word_embeddings", True), "use_bias": True}
+    return {"tied": config.get("tie_word_embeddings", True), "use_bias": True, "scale": 1.0}
 
 
 def _next_token_tensors(config: Config) -> list[Tensor]:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes  # noqa: F401  NumPy knows bfloat16 and float8 once this is imported.
 import numpy as np
@@ -15,6 +15,19 @@ from keras_finetune.suggest import did_you_mean
 _ONE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # The exponent's bits: all of them are set in NaN and infinity only.
 _EXPONENTS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
+
+
+class Weights(Protocol):
+    """The tensors of a file or directory, by name.
+
+    Attributes:
+        shapes: The shape of every tensor.
+    """
+
+    shapes: dict[str, tuple[int, ...]]
+
+    def read(self, name: str) -> np.ndarray:
+        """Return a tensor as it is stored."""
 
 
 class Checkpoint:

@@ -1,6 +1,6 @@
 """The families that are known, by the model type in their configs."""
 
-from keras_finetune.pretrained import bart, bert, distilbert, gpt2, llama, roberta
+from keras_finetune.pretrained import bart, bert, distilbert, gpt2, llama, roberta, t5
 from keras_finetune.pretrained.config_file import Config
 from keras_finetune.pretrained.family import Family
 from keras_finetune.suggest import did_you_mean
@@ -17,6 +17,8 @@ FAMILIES: dict[str, Family] = {
         llama.QWEN2,
         llama.QWEN3,
         bart.FAMILY,
+        t5.FAMILY,
+        t5.MT5,
     )
 }
 

@@ -12,6 +12,7 @@ from keras_finetune.models import (
     question_answerer,
     text_classifier,
 )
+from keras_finetune.pretrained.checkpoint import Weights
 from keras_finetune.pretrained.config_file import Config, label_names
 from keras_finetune.pretrained.tensors import Tensor
 
@@ -23,6 +24,14 @@ HEAD_BUILDERS: dict[str, Callable[..., keras.Model]] = {
 }
 
 
+def _nothing_more(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
+def _as_it_is(config: Config, weights: Weights) -> Config:
+    return config
+
+
 @dataclass(frozen=True)
 class Head:
     """A task head of a family.
@@ -32,12 +41,15 @@ class Head:
         arguments: From the config to the arguments of our head's builder, all that matter.
         tensors: From the config to its tensors.
         aliases: Other names in configs that have this head, too.
+        config: From our head's arguments to what a config says of it, but for its labels and
+            `tie_word_embeddings`.
     """
 
     architecture: str
     arguments: Callable[[Config], dict[str, Any]]
     tensors: Callable[[Config], list[Tensor]]
     aliases: tuple[str, ...] = ()
+    config: Callable[[Mapping[str, Any]], dict[str, Any]] = _nothing_more
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,7 @@ class Family:
         heads: Task heads by the name of our builder.
         prefix: Stands before the backbone's names in files with a head.
         ignored: Regular expressions of names that files may have and that nothing is made of.
+        complete: Corrects a config by the tensors of its checkpoint.
     """
 
     model_type: str
@@ -65,6 +78,7 @@ class Family:
     heads: Mapping[str, Head]
     prefix: str
     ignored: tuple[str, ...] = field(default=())
+    complete: Callable[[Config, Weights], Config] = _as_it_is
 
 
 def classifier_arguments(config: Config, **more: Any) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def _tied(config: Config) -> bool:
 
 
 def _next_token(config: Config) -> dict[str, Any]:
-    return {"tied": _tied(config), "use_bias": False}
+    return {"tied": _tied(config), "use_bias": False, "scale": 1.0}
 
 
 def _next_token_tensors(config: Config) -> list[Tensor]:

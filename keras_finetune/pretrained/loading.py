@@ -6,14 +6,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_finetune import models
 from keras_finetune.data import Tokenizer
-from keras_finetune.pretrained.checkpoint import Checkpoint, check_shapes, check_values
+from keras_finetune.pretrained.checkpoint import (
+    Checkpoint,
+    Weights,
+    check_shapes,
+    check_values,
+)
 from keras_finetune.pretrained.config_file import Config, label_names, read_config
 from keras_finetune.pretrained.families import family_of, head_of
 from keras_finetune.pretrained.family import HEAD_BUILDERS
@@ -25,12 +30,6 @@ DTYPES = ("float32", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
 QUANTIZATIONS = ("int8", "int4")
 _QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
-
-
-class _Weights(Protocol):
-    shapes: dict[str, tuple[int, ...]]
-
-    def read(self, name: str) -> np.ndarray: ...
 
 
 def load_pretrained(
@@ -84,6 +83,7 @@ def load_pretrained(
     source = download(str(path)) if str(path).startswith("hf://") else Path(path)
     config, weights, tokenizer = _open(source)
     family = family_of(config)
+    config = family.complete(config, weights)
     arguments, tensors = family.arguments(config), family.tensors(config)
     labels: tuple[str, ...] = ()
     kind = None
@@ -117,7 +117,7 @@ def load_pretrained(
     return model
 
 
-def _open(source: Path) -> tuple[Config, _Weights, Tokenizer | None]:
+def _open(source: Path) -> tuple[Config, Weights, Tokenizer | None]:
     """Read what describes a model, and open its weights."""
     if source.suffix == ".gguf":
         weights = GGUFCheckpoint(source)
@@ -150,7 +150,7 @@ def _without_prefix(tensor: Tensor, prefix: str) -> Tensor:
     return replace(tensor, names=tuple(name.removeprefix(prefix) for name in tensor.names))
 
 
-def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: _Weights) -> None:
+def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: Weights) -> None:
     """Let the variables of a model begin with the values of a checkpoint.
 
     In a stateless scope variables have no values yet. When it ends they are made one after the
@@ -163,7 +163,7 @@ def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: _We
         raise RuntimeError(f"No tensor of the checkpoint is meant for {sorted(variables)}.")
 
 
-def _value(tensor: Tensor, weights: _Weights, shape: Sequence[int], dtype: Any = None) -> Any:
+def _value(tensor: Tensor, weights: Weights, shape: Sequence[int], dtype: Any = None) -> Any:
     value = tensor.join([weights.read(name) for name in tensor.names])
     # Cast before it becomes a tensor, so that no second copy in the file's dtype is made.
     value = value.astype(np.dtype(dtype), copy=False).reshape(shape)

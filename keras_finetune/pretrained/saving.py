@@ -126,6 +126,8 @@ def _config_of(
     for family in candidates:
         try:
             found = {"model_type": family.model_type, **family.config(arguments), **of_head}
+            if kind is not None and kind in family.heads:
+                found |= family.heads[kind].config(head_arguments)
             if family.model_type == before.get("model_type"):
                 found = {k: v for k, v in before.items() if k not in _OUTDATED} | found
             different = differences(arguments, resolved(builder, family.arguments(found)))

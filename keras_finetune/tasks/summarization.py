@@ -13,10 +13,10 @@ from keras_finetune.tasks.text_to_text import TextToText
 class Summarization:
     """Write the summary of a text.
 
-    The model is an encoder-decoder (`encoder_decoder`, `lstm_encoder_decoder`, BART), which reads
-    the text on one side and writes on the other; or a decoder-only one (`transformer_decoder`,
-    GPT-2, Llama), which reads text and separator and goes on with the summary. Either learns from
-    the summary's tokens alone.
+    The model is an encoder-decoder (`encoder_decoder`, `lstm_encoder_decoder`, BART, T5), which
+    reads the text on one side and writes on the other; or a decoder-only one
+    (`transformer_decoder`, GPT-2, Llama), which reads text and separator and goes on with the
+    summary. Either learns from the summary's tokens alone.
 
     Args:
         tokenizer: What turns text into token ids. Default: the pretrained backbone's own, once

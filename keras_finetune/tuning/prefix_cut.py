@@ -71,7 +71,8 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
     if graph is None:
         return None
     above = _above(graph)
-    heavy = _heavy([step for step in graph.steps if step not in above])
+    rows = graph.symbols[graph.inputs[0]].shape[:1]
+    heavy = _heavy([step for step in graph.steps if step not in above], rows)
     inside = {tensor for step in heavy for tensor in step.outputs}
     wanted = {tensor for step in above for tensor in step.inputs.values()} | set(graph.outputs)
     # What has no weights is computed again from the inputs, rather than stored.
@@ -135,12 +136,13 @@ def _with_all_above(graph: ModelGraph, steps: set[Step]) -> set[Step]:
     return found
 
 
-def _heavy(steps: Iterable[Step]) -> list[Step]:
-    """Those that have weights or follow one that has."""
+def _heavy(steps: Iterable[Step], rows: tuple[int | None, ...]) -> list[Step]:
+    """Those that have weights or follow one that has, and whose tensors belong to rows."""
     found: list[Step] = []
     tensors: set[int] = set()
     for step in steps:
-        if _weights(step.operation) or tensors.intersection(step.inputs.values()):
+        follows = _weights(step.operation) or tensors.intersection(step.inputs.values())
+        if follows and all(x.shape[:1] == rows for x in step.node.outputs):
             found.append(step)
             tensors.update(step.outputs)
     return found

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import keras
 
+from keras_finetune.models import RelativePositionBias
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tuning.argument_checks import is_int
 
@@ -71,7 +72,7 @@ def roles(model: keras.Model) -> dict[str, Layers]:
 
     Returns:
         A dict from role to the layers with weights that play it, by path. `"embeddings"` are those
-        layers of the backbone that turn ids or positions into vectors.
+        layers of the backbone that turn ids or positions into vectors, and relative positions.
     """
     units = _units(model)
     in_head = _head_test(model, units)
@@ -195,7 +196,8 @@ def _head_test(model: keras.Model, units: Layers) -> Callable[[str], bool]:
 
 
 def _is_embedding(layer: keras.layers.Layer) -> bool:
-    return "embedding" in type(layer).__name__.lower()
+    is_bias = isinstance(layer, RelativePositionBias)
+    return is_bias or "embedding" in type(layer).__name__.lower()
 
 
 def _is_composite(layer: keras.layers.Layer) -> bool:

@@ -41,6 +41,13 @@ def bart():
     return models.encoder_decoder(VOCAB, 2, 4, 32, max_length=64, norm_first=False)
 
 
+def t5():
+    return models.encoder_decoder(
+        VOCAB, 2, 4, 32, positions="relative", num_buckets=6, max_distance=8, norm="rms",
+        head_dim=6, activation="geglu_approximate", use_bias=False,
+    )  # fmt: skip
+
+
 def lstm():
     return models.lstm_encoder(VOCAB, num_layers=2, hidden_dim=32, bidirectional=False)
 
@@ -49,7 +56,14 @@ def lstm_pair():
     return models.lstm_encoder_decoder(VOCAB, hidden_dim=32, num_layers=2)
 
 
-BACKBONES = {"gpt2": gpt2, "llama": llama, "bart": bart, "lstm": lstm, "lstm_pair": lstm_pair}
+BACKBONES = {
+    "gpt2": gpt2,
+    "llama": llama,
+    "bart": bart,
+    "t5": t5,
+    "lstm": lstm,
+    "lstm_pair": lstm_pair,
+}
 ELSEWHERE = ("llama", "bart")
 
 

@@ -9,7 +9,13 @@ from keras import layers, ops
 
 from keras_finetune.generation.keeping import can_keep
 from keras_finetune.generation.prompts import decoder_of
-from keras_finetune.models import Attention, PositionEmbedding, RecurrentBlock, TransformerBlock
+from keras_finetune.models import (
+    Attention,
+    PositionEmbedding,
+    RecurrentBlock,
+    RelativePositionBias,
+    TransformerBlock,
+)
 
 VOCAB, WIDTH = 30, 8
 ROWS = np.array([[5, 6, 7, 8], [9, 10, 0, 0]], "int32")
@@ -157,6 +163,38 @@ def test_another_mask():
     assert not can_keep(model_of(inputs, x))
 
 
+@pytest.mark.backends
+@pytest.mark.parametrize("count", [1, 2])
+def test_relative_positions(count):
+    """Blocks that share a bias, or have two in turn; prompts that are padded to one width."""
+    inputs = Inputs("")
+    biases = [RelativePositionBias(2, 4, 5)(inputs["padding_mask"]) for _ in range(count)]
+    x = inputs.embedded()
+    for number in range(3):
+        bias = biases[number % count]
+        x = block(rope_theta=None)(x, inputs["padding_mask"], position_bias=bias)
+    model = model_of(inputs, x)
+    for layer in model.layers:
+        if isinstance(layer, RelativePositionBias):
+            layer.embeddings.assign(4 * layer.embeddings)
+    assert_right(model, kept=True)
+
+
+@pytest.mark.parametrize(
+    "bias",
+    [
+        lambda inputs: RelativePositionBias(2)(inputs["token_ids"]),
+        lambda inputs: 2 * RelativePositionBias(2)(inputs["padding_mask"]),
+        lambda inputs: np.ones((1, 2, 1, 1), "float32"),
+    ],
+    ids=["of other inputs", "changed", "constant"],
+)
+def test_other_biases(bias):
+    inputs = Inputs("")
+    x = block()(inputs.embedded(), inputs["padding_mask"], position_bias=bias(inputs))
+    assert not can_keep(model_of(inputs, x))
+
+
 def encoder_decoder(attend, encode=lambda x: x):
     inputs = Inputs("", "decoder_")
     source = block("encoder", causal=False)(inputs.embedded(), inputs["padding_mask"])
@@ -192,6 +230,15 @@ def test_a_mask_of_the_source(attend, name):
     assert_right(encoder_decoder(masked_otherwise), kept=False)
     pool = layers.AveragePooling1D(2, padding="same")
     assert_right(encoder_decoder(attend, pool), kept=False)
+
+
+def test_a_bias_of_the_source():
+    def attend(target, source, inputs):
+        mask = inputs["padding_mask"]
+        bias = RelativePositionBias(2)(mask)
+        return with_block(target, source, inputs, encoder_padding_mask=mask, position_bias=bias)
+
+    assert not can_keep(encoder_decoder(attend))
 
 
 def added(x, embedded):

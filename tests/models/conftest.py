@@ -60,6 +60,21 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "encoder_decoder": lambda **more: models.encoder_decoder(
         VOCAB, 1, 4, 16, max_length=40, num_decoder_layers=2, **more
     ),
+    "encoder_decoder_t5": lambda **more: models.encoder_decoder(
+        VOCAB,
+        1,
+        4,
+        16,
+        positions="relative",
+        head_dim=6,
+        num_buckets=8,
+        max_distance=10,
+        norm="rms",
+        activation="geglu_approximate",
+        use_bias=False,
+        attention_scale=1.0,
+        **more,
+    ),
     "lstm_encoder_decoder": lambda **more: models.lstm_encoder_decoder(
         VOCAB, 16, 2, embedding_dim=8, **more
     ),

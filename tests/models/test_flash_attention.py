@@ -80,6 +80,19 @@ def test_dropout_of_weights_is_not_in_the_kernel(in_one_kernel):
     assert used
 
 
+@pytest.mark.backends
+def test_relative_positions_are_not_in_the_kernel(in_one_kernel):
+    used = in_one_kernel(True)
+    x = np.random.default_rng(0).normal(size=(2, LENGTH, WIDTH)).astype("float32")
+    bias = np.zeros((1, 4, LENGTH, LENGTH), "float32")
+    bias[..., 0] = 1e4
+    layer = Attention(num_heads=4)
+    found = ops.convert_to_numpy(layer(x, position_bias=bias))
+    assert not used
+    # All attend to the first token alone.
+    np.testing.assert_allclose(found, np.repeat(found[:, :1], LENGTH, axis=1), atol=1e-5)
+
+
 def test_what_fits(monkeypatch):
     monkeypatch.setattr(flash_module, "has_flash_attention", lambda: True)
 

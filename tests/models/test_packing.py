@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from keras_finetune.models import (
+    RelativePositionBias,
+    TransformerBlock,
     language_model,
     masked_language_model,
     transformer_decoder,
@@ -50,7 +52,18 @@ def by_text(features, inputs):
     return [found[tuple(text)] for text in texts()]
 
 
+def relative():
+    names = ("token_ids", "padding_mask")
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+    bias = RelativePositionBias(2, 8, 6, bidirectional=True)(inputs["padding_mask"])
+    x = keras.layers.Embedding(30, 16)(inputs["token_ids"])
+    for _ in range(2):
+        x = TransformerBlock(2, 16)(x, inputs["padding_mask"], position_bias=bias)
+    return keras.Model(inputs, x)
+
+
 BACKBONES = {
+    "relative": relative,
     "encoder": lambda: transformer_encoder(30, 2, 2, 16, dropout=0.0),
     "llama": lambda: transformer_decoder(
         30, 2, 4, 16, num_kv_heads=2, positions="rotary", norm="rms", activation="swiglu", dropout=0
@@ -69,7 +82,7 @@ def test_positions_and_pairs():
     assert not allowed[1, :, 7].any()
 
 
-@pytest.mark.parametrize("name", ["encoder", "llama"])
+@pytest.mark.parametrize("name", list(BACKBONES))
 def test_features_are_those_of_padded_rows(name, random_weights):
     model = BACKBONES[name]()
     random_weights(model)

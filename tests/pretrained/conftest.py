@@ -36,6 +36,18 @@ LONG_ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+T5 = {
+    "vocab_size": VOCAB,
+    "d_model": 24,
+    "d_kv": 5,
+    "d_ff": 40,
+    "num_layers": 2,
+    "num_decoder_layers": 1,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 12,
+    "relative_attention_max_distance": 20,
+    "decoder_start_token_id": 0,
+}
 # The class of the config, its settings, and the models that have a head here.
 FAMILIES = {
     "bert": ("BertConfig", BERT, "Bert"),
@@ -115,7 +127,21 @@ FAMILIES = {
         },
         "Bart",
     ),
+    "t5": ("T5Config", T5, "T5"),
+    "t5_v1_1": (
+        "T5Config",
+        {
+            **T5,
+            "num_decoder_layers": None,
+            "feed_forward_proj": "gated-gelu",
+            "tie_word_embeddings": False,
+        },
+        "T5",
+    ),
+    "mt5": ("MT5Config", T5, "MT5"),
 }
+# Whose head is not the embedding. Its config says otherwise: `transformers` takes all T5 for tied.
+UNTIED = ("t5_v1_1", "mt5")
 HEADS = {
     "Bert": ("ForSequenceClassification", "ForMaskedLM", "ForQuestionAnswering"),
     "DistilBert": ("ForSequenceClassification", "ForMaskedLM", "ForQuestionAnswering"),
@@ -126,6 +152,8 @@ HEADS = {
     "Qwen2": ("ForCausalLM", "ForSequenceClassification"),
     "Qwen3": ("ForCausalLM", "ForSequenceClassification"),
     "Bart": ("ForConditionalGeneration",),
+    "T5": ("ForConditionalGeneration",),
+    "MT5": ("ForConditionalGeneration",),
 }
 LABELS = ("calm", "angry", "sad")
 
@@ -140,6 +168,8 @@ def theirs(family, suffix="Model", seed=0, **more):
     config = getattr(transformers, kind)(**settings)
     torch.manual_seed(seed)
     model = getattr(transformers, name + suffix)(config)
+    if family in UNTIED and hasattr(model, "lm_head"):
+        model.lm_head.weight = torch.nn.Parameter(model.shared.weight.flip(0).clone())
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn_like(weight))

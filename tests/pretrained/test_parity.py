@@ -15,6 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 # Every kind of layer once; the rest differs in names only.
 ON_ALL_BACKENDS = [("bert", "ForMaskedLM"), ("llama3_long", "Model"), ("qwen3", "ForCausalLM")]
 ON_ALL_BACKENDS += [("bart", "ForConditionalGeneration"), ("roberta", "ForQuestionAnswering")]
+ON_ALL_BACKENDS += [("t5_v1_1", "ForConditionalGeneration")]
 CASES = [
     pytest.param(
         family,

@@ -1,9 +1,16 @@
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
 
 import keras_finetune as kft
-from keras_finetune.models import cnn_encoder, text_classifier, transformer_encoder
+from keras_finetune.models import (
+    cnn_encoder,
+    encoder_decoder,
+    text_classifier,
+    transformer_encoder,
+)
 from keras_finetune.tuning.gradient_checkpointing import checkpoint_blocks
 
 X = {
@@ -34,6 +41,24 @@ def test_training_is_the_same():
         np.testing.assert_allclose(
             *(keras.ops.convert_to_numpy(x) for x in (one, other)), rtol=1e-4, atol=1e-5
         )
+
+
+@pytest.mark.backends
+def test_relative_positions_learn_the_same():
+    found = []
+    for checkpointing in (False, True):
+        keras.utils.set_random_seed(0)
+        backbone = encoder_decoder(50, 1, 2, 16, positions="relative", dropout=0.0)
+        model = text_classifier(backbone, 3, dropout=0.0)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(1.0), loss)
+        x = {prefix + name: value[:8] for name, value in X.items() for prefix in ("", "decoder_")}
+        before = model.get_layer("encoder_position_bias").get_weights()[0]
+        with checkpoint_blocks(model) if checkpointing else nullcontext():
+            model.train_on_batch(x, Y[:8])
+        found.append(before - model.get_layer("encoder_position_bias").get_weights()[0])
+    assert np.abs(found[0]).max() > 1e-5
+    np.testing.assert_allclose(*found, rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.backends
