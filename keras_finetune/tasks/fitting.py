@@ -1,13 +1,16 @@
-"""A backbone, a tokenizer and a length that fit each other."""
+"""A backbone, a head, a tokenizer and a length that fit each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import keras
 
 from keras_finetune.data import Tokenizer
+from keras_finetune.models import language_model
 from keras_finetune.models.attention import Attention
 from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.recurrent_block import RecurrentBlock
+from keras_finetune.pretrained.families import FAMILIES
 
 
 def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokenizer:
@@ -27,6 +30,39 @@ def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokeniz
             "keras_finetune.load_pretrained, which brings its own."
         )
     return found
+
+
+def next_token_model(backbone: keras.Model, head_args: Mapping[str, Any]) -> keras.Model:
+    """Return a backbone with a next-token head: the one that it has, else a new one.
+
+    Args:
+        backbone: A causal backbone or an encoder-decoder, with a head or without.
+        head_args: Further arguments of `language_model`.
+
+    Raises:
+        ValueError: The checkpoint has a head that a new one would not equal, and was loaded
+            without it.
+    """
+    if any(layer.name == "head_logits" for layer in backbone.layers):
+        return backbone
+    config = getattr(backbone, "pretrained_config", None)
+    if config is not None and "tied" not in head_args and _has_untied_head(config):
+        raise ValueError(
+            f"The checkpoint of {backbone.name!r} has a next-token head of its own, which was not "
+            "loaded: a new one would know nothing of it. Use load_pretrained(path, head=True); or "
+            "build(..., tied=False) for a new head, tied=True for the embeddings' matrix."
+        )
+    return language_model(backbone, **head_args)
+
+
+def _has_untied_head(config: Mapping[str, Any]) -> bool:
+    head = family_of(config).heads.get("language_model")
+    if head is None or not set(config.get("architectures", ())) & {
+        head.architecture,
+        *head.aliases,
+    }:
+        return False
+    return not head.arguments(config)["tied"]
 
 
 def hand_on(

@@ -10,10 +10,9 @@ import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.generation.generating import generate
-from keras_finetune.models import language_model
 from keras_finetune.tasks.conversations import ConversationEncoder
 from keras_finetune.tasks.encoding import encoded_store
-from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
+from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
 from keras_finetune.tasks.language_modeling import compile_for_tokens
 
 
@@ -96,8 +95,7 @@ class InstructionTuning:
         check_backbone(backbone, tokenizer, self.max_length)
         self.tokenizer = tokenizer
         self._encoder()
-        has_head = any(layer.name == "head_logits" for layer in backbone.layers)
-        model = backbone if has_head else language_model(backbone, **head_args)
+        model = next_token_model(backbone, head_args)
         hand_on(model, backbone, tokenizer)
         self.compile(model, learning_rate=learning_rate)
         return model

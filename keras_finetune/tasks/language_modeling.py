@@ -7,10 +7,14 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
-from keras_finetune.models import language_model
 from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.models.token_accuracy import TokenAccuracy
-from keras_finetune.tasks.fitting import check_backbone, check_packing, hand_on
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_packing,
+    hand_on,
+    next_token_model,
+)
 from keras_finetune.tasks.text_blocks import blocks_store, packed_store
 from keras_finetune.tasks.word_perplexity import perplexities
 
@@ -60,14 +64,15 @@ class LanguageModeling:
         """Put a next-token head on a backbone and compile the model with its loss.
 
         Args:
-            backbone: From `transformer_decoder`, or `lstm_encoder` in one direction.
+            backbone: From `transformer_decoder`, or `lstm_encoder` in one direction; or a language
+                model from `load_pretrained(path, head=True)`, which keeps its head.
             learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
             **head_args: Further arguments of `keras_finetune.models.language_model`.
         """
         check_backbone(backbone, self.tokenizer, self.max_length)
         if self.separate_texts:
             check_packing(backbone)
-        model = language_model(backbone, **head_args)
+        model = next_token_model(backbone, head_args)
         hand_on(model, backbone, self.tokenizer)
         self.compile(model, learning_rate=learning_rate)
         return model

@@ -9,11 +9,10 @@ import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.generation.generating import generate
-from keras_finetune.models import language_model
 from keras_finetune.models.features import backbone_inputs
 from keras_finetune.models.smoothed_crossentropy import check_label_smoothing
 from keras_finetune.tasks.encoding import encoded_store
-from keras_finetune.tasks.fitting import check_backbone, hand_on, tokenizer_for
+from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
 from keras_finetune.tasks.language_modeling import compile_for_tokens
 from keras_finetune.tasks.text_pairs import PairEncoder, check_filled
 
@@ -100,9 +99,7 @@ class TextToText:
         if two_sided and self.start_id is None:
             self.start_id = config.get("decoder_start_token_id")
         self.encoder()
-        model = backbone
-        if not any(layer.name == "head_logits" for layer in backbone.layers):
-            model = language_model(backbone, **head_args)
+        model = next_token_model(backbone, head_args)
         hand_on(model, backbone, tokenizer)
         self.compile(model, learning_rate)
         return model

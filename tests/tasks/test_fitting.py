@@ -3,7 +3,7 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune import models
-from keras_finetune.tasks.fitting import check_backbone
+from keras_finetune.tasks.fitting import check_backbone, next_token_model
 
 
 def test_sizes_must_agree(tokenizer):
@@ -27,6 +27,21 @@ def test_longer_than_the_positions(tokenizer):
     check_backbone(backbone, tokenizer, 16)
     with pytest.raises(ValueError, match="only 16 positions"):
         check_backbone(backbone, tokenizer, 17)
+
+
+def test_a_head_that_was_left_out_is_asked_for():
+    def decoder(tied, architecture="LlamaForCausalLM"):
+        made = models.transformer_decoder(50, num_layers=1, num_heads=2, hidden_dim=8)
+        names = {"model_type": "llama", "architectures": [architecture]}
+        made.pretrained_config = names | {"tie_word_embeddings": tied}
+        return made
+
+    with pytest.raises(ValueError, match=r"head of its own.*load_pretrained\(path, head=True\)"):
+        next_token_model(decoder(tied=False), {})
+    chosen = next_token_model(decoder(tied=False), {"tied": False})
+    assert next_token_model(chosen, {}) is chosen
+    for nothing_lost in (decoder(tied=True), decoder(False, "LlamaModel")):
+        assert next_token_model(nothing_lost, {}).output_shape == (None, None, 50)
 
 
 @pytest.mark.parametrize("kind", ["classification", "masked", "causal", "pairs"])
