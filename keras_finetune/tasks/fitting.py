@@ -56,11 +56,10 @@ def next_token_model(backbone: keras.Model, head_args: Mapping[str, Any]) -> ker
 
 
 def _has_untied_head(config: Mapping[str, Any]) -> bool:
-    head = family_of(config).heads.get("language_model")
-    if head is None or not set(config.get("architectures", ())) & {
-        head.architecture,
-        *head.aliases,
-    }:
+    family = FAMILIES.get(config.get("model_type", ""))
+    head = family.heads.get("language_model") if family else None
+    names = set(config.get("architectures", ()))
+    if head is None or names.isdisjoint({head.architecture, *head.aliases}):
         return False
     return not head.arguments(config)["tied"]
 
