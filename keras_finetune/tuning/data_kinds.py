@@ -1,12 +1,34 @@
-"""What kind of data `fit` was given, told without importing what the data did not."""
+"""What `fit` was given, and of what kind, told without importing what the data did not."""
 
 import math
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
+
+
+@dataclass(frozen=True)
+class FitData:
+    """What goes into `keras.Model.fit`.
+
+    Attributes:
+        x: Inputs, or a data set.
+        y: Labels, if `x` is arrays.
+        validation_data: A data set, `(x, y)` or `(x, y, sample_weight)`.
+        fit_args: Further arguments.
+    """
+
+    x: Any
+    y: Any = None
+    validation_data: Any = None
+    fit_args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.validation_data, list):  # Keras takes [x, y] for (x, y).
+            object.__setattr__(self, "validation_data", tuple(self.validation_data))
 
 
 def is_tf_dataset(x: Any) -> bool:

@@ -19,7 +19,7 @@ from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
-from keras_finetune.tuning.data_kinds import count_steps, is_arrays
+from keras_finetune.tuning.data_kinds import FitData, count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
@@ -35,7 +35,6 @@ from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,
-    FitData,
     check_cache_frozen,
     folder_of,
     frozen_once,

@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_finetune.models.fused import plain
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
-from keras_finetune.tuning.data_kinds import count_rows, is_arrays
+from keras_finetune.tuning.data_kinds import FitData, count_rows, is_arrays
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
@@ -28,27 +28,6 @@ _LEAST_SHARE = 0.1
 # Tokens from which on fused kernels save more time than compiling them takes, and some of memory.
 _WORTH_COMPILING = 1_000_000
 _NO_CUT = "no layer below the lowest trainable one is frozen, or the model has a call of its own"
-
-
-@dataclass(frozen=True)
-class FitData:
-    """What goes into `keras.Model.fit`.
-
-    Attributes:
-        x: Inputs, or a data set.
-        y: Labels, if `x` is arrays.
-        validation_data: A data set, `(x, y)` or `(x, y, sample_weight)`.
-        fit_args: Further arguments.
-    """
-
-    x: Any
-    y: Any = None
-    validation_data: Any = None
-    fit_args: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.validation_data, list):  # Keras takes [x, y] for (x, y).
-            object.__setattr__(self, "validation_data", tuple(self.validation_data))
 
 
 @contextmanager

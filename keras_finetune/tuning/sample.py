@@ -9,8 +9,7 @@ import numpy as np
 
 from keras_finetune.data.pipeline import planned_dataset
 from keras_finetune.data.plan import Plan
-from keras_finetune.tuning.data_kinds import is_arrays, is_tf_dataset
-from keras_finetune.tuning.prefix_choice import FitData
+from keras_finetune.tuning.data_kinds import FitData, is_arrays, is_tf_dataset
 
 # Batches that are timed, spread over the widths of an epoch.
 _TIMED = 8

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_finetune.data import Ragged, build_store, make_dataset
-from keras_finetune.tuning.prefix_choice import FitData
+from keras_finetune.tuning.data_kinds import FitData
 from keras_finetune.tuning.sample import mean_step_of_sample, sample_data
 
 
