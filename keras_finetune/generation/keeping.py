@@ -19,7 +19,7 @@ from keras_finetune.models import (
     TransformerBlock,
 )
 from keras_finetune.models.model_graph import Step, model_graph
-from keras_finetune.models.position_wise import POSITION_WISE, computes_as_known
+from keras_finetune.models.position_wise import POSITION_WISE, computes_as_known, has_constants
 
 # Those that look back have a method `step`; the others are parts of them.
 _LOOKING_BACK = (
@@ -82,11 +82,9 @@ def _is_called_as_known(
 ) -> bool:
     """Whether a layer reads the target, and an encoder's output only where it attends to it."""
     layer, node = step.operation, step.node
-    flat = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-    constants = [x for x in flat if hasattr(x, "shape") and id(x) not in step.inputs]
     if isinstance(layer, RelativePositionBias):
         return argument(step, "inputs") == mask
-    if constants or [len(x.shape) for x in node.outputs] != [3]:
+    if has_constants(step) or [len(x.shape) for x in node.outputs] != [3]:
         return False
     if isinstance(layer, POSITION_WISE):
         ranks = {len(x.shape) for x in node.input_tensors}

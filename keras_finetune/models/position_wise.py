@@ -5,7 +5,7 @@ import inspect
 import keras
 
 from keras_finetune.models import activation
-from keras_finetune.models.model_graph import ModelGraph
+from keras_finetune.models.model_graph import ModelGraph, Step
 from keras_finetune.models.vocabulary import VocabularyBias
 
 POSITION_WISE = (
@@ -57,8 +57,7 @@ def head_tensors(graph: ModelGraph) -> list[int]:
 
     Returns:
         Numbers of tensors (batch, length, width), each made of the one before, the output last;
-        none if that is not (batch, length, ...). Dropout makes none: what it draws depends on the
-        shape.
+        none if that is not (batch, length, ...).
 
     Example:
         >>> from keras_finetune.models.model_graph import model_graph
@@ -75,10 +74,23 @@ def head_tensors(graph: ModelGraph) -> list[int]:
     for step in reversed(graph.steps):
         if found[0] not in step.outputs:
             continue
-        layer, read = step.operation, set(step.inputs.values())
+        read = set(step.inputs.values())
         ranks = {len(graph.symbols[number].shape) for number in (*read, *step.outputs)}
-        dropout = isinstance(layer, keras.layers.Dropout)
-        if len(read) != 1 or ranks != {3} or dropout or not computes_as_known(layer):
+        if len(read) != 1 or ranks != {3} or not _is_of_one_position(step):
             break
         found.insert(0, *read)
     return found
+
+
+def has_constants(step: Step) -> bool:
+    """Tell whether a layer was called with arrays beside tensors of the model."""
+    flat = keras.tree.flatten((step.node.arguments.args, step.node.arguments.kwargs))
+    return any(hasattr(x, "shape") and id(x) not in step.inputs for x in flat)
+
+
+def _is_of_one_position(step: Step) -> bool:
+    layer = step.operation
+    if not computes_as_known(layer) or has_constants(step):
+        return False
+    # What dropout draws depends on the shape; a regularizer of outputs sums them all.
+    return not isinstance(layer, keras.layers.Dropout) and layer.activity_regularizer is None

@@ -32,9 +32,9 @@ class TokenAccuracy(keras.metrics.SparseCategoricalAccuracy):
         Args:
             y_true: (batch, length) int, token ids.
             y_pred: (batch, length, vocab_size), scores.
-            sample_weight: (batch, length), or None where all count.
+            sample_weight: (batch, length) or (batch, 1), or None where all count.
         """
         rows = ops.reshape(y_pred, (-1, ops.shape(y_pred)[-1]))
         if sample_weight is not None:
-            sample_weight = ops.reshape(sample_weight, (-1,))
+            sample_weight = ops.reshape(ops.broadcast_to(sample_weight, ops.shape(y_true)), (-1,))
         return super().update_state(ops.reshape(y_true, (-1,)), rows, sample_weight)

@@ -122,7 +122,7 @@ def _block(ours: str, theirs: str, config: Config) -> list[Tensor]:
 def _feed_forward(ours: str, theirs: str, config: Config) -> list[Tensor]:
     width, intermediate, dense = config["d_model"], config["d_ff"], f"{theirs}.DenseReluDense"
     up = {"up": "wi"}
-    if config["feed_forward_proj"].startswith("gated-"):
+    if config.get("feed_forward_proj", "relu").startswith("gated-"):
         up = {"gate": "wi_0", "up": "wi_1"}
     found = []
     for name, their_name in up.items():

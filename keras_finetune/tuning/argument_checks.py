@@ -56,6 +56,22 @@ def check_count(**values: Any) -> None:
             raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
 
 
+def check_fit_numbers(fit_args: Mapping[str, Any]) -> None:
+    """Refuse sizes and shares that are out of range, which Keras trains with or fails on later.
+
+    Args:
+        fit_args: Further arguments of `keras.Model.fit`.
+
+    Raises:
+        ValueError: A size is no int of at least 1, or a share is not from 0 to below 1.
+    """
+    sizes = ("batch_size", "steps_per_epoch", "validation_batch_size", "validation_steps")
+    check_count(**{name: fit_args[name] for name in sizes if fit_args.get(name) is not None})
+    share = fit_args.get("validation_split") or 0.0
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise ValueError(f"validation_split must be a float from 0 to below 1. Received: {share!r}")
+
+
 def check_loss_and_metrics(model: keras.Model, compile_args: Mapping[str, Any]) -> None:
     """Refuse losses and metrics that Keras does not know, which it says in the first step only.
 
@@ -81,10 +97,10 @@ def check_loss_and_metrics(model: keras.Model, compile_args: Mapping[str, Any]) 
         for leaf in _leaves(compile_args.get(argument)):
             if isinstance(leaf, str):
                 _check_name(what, module, leaf)
-            elif not callable(leaf):
+            elif not callable(leaf) or (what == "loss" and isinstance(leaf, type)):
                 raise ValueError(
                     f"{argument} must be names or functions, or objects such as those of "
-                    f"keras.{argument.removeprefix('weighted_')}. Received: {leaf!r}"
+                    f"{module.__name__}. Received: {leaf!r}"
                 )
 
 

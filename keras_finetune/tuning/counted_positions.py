@@ -10,6 +10,7 @@ from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.models.token_accuracy import TokenAccuracy
 from keras_finetune.tuning.compilation import compiled_with
 from keras_finetune.tuning.frozen_prefix import COUNTED
+from keras_finetune.tuning.input_checks import trains_as_keras
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
 # Losses whose value at a position depends on nothing but that position.
@@ -31,7 +32,10 @@ def counts_in_part(cut: PrefixCut | None, x: Any) -> bool:
     """
     if cut is None or cut.head is None or not _has_weights_of_tokens(x):
         return False
-    compiled = compiled_with(cut.graph.model)
+    model = cut.graph.model
+    if not trains_as_keras(model):
+        return False
+    compiled = compiled_with(model)
     loss = compiled.get("loss")
     # Others count the positions that are left out, if only by dividing by how many there are.
     if loss is None or type(loss) not in _LOSSES or loss.reduction != "mean_with_sample_weight":
@@ -85,7 +89,9 @@ def _share_counted(x: Any) -> float:
     kept = total = 0
     for step in steps.tolist():
         rows, width = plan[step]
-        weights = x.read(rows, width, np.random.default_rng(0))[2]
+        _, labels, weights = x.read(rows, width, np.random.default_rng(0))
+        if labels.shape != weights.shape:
+            return 1.0
         kept += _positions(weights).size
         total += weights.size
     return kept / max(total, 1)

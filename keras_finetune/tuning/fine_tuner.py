@@ -13,6 +13,7 @@ import rich
 from keras_finetune.tuning.argument_checks import (
     check_arguments,
     check_count,
+    check_fit_numbers,
     check_loss_and_metrics,
 )
 from keras_finetune.tuning.building import build
@@ -233,6 +234,7 @@ class FineTuner:
         self._refuse_while_fitting("fit")
         check_arguments(self.fit, self.model.fit, fit_args)
         check_count(epochs=epochs)
+        check_fit_numbers(fit_args)
         check_cache_frozen(cache_frozen)
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         stopping = early_stopping_callbacks(early_stopping, validated, callbacks or [])
@@ -365,6 +367,7 @@ class FineTuner:
         self._refuse_while_fitting("estimate")
         check_arguments(self.fit, self.model.fit, fit_args)
         check_count(epochs=epochs)
+        check_fit_numbers(fit_args)
         check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
         check_fit_data(

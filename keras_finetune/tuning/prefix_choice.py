@@ -62,8 +62,9 @@ def frozen_once(
     cut = None if frozen_dropout else find_cut(model)
     say = _say if data.fit_args.get("verbose", 1) else (lambda _: None)
     reason = _no_cut(model, frozen_dropout) if cut is None else None
-    some_count = counts_in_part(cut or uncut(model), data.x)
-    with cut_model(model, cut or (uncut(model) if some_count else None), known):
+    whole = uncut(model) if cut is None else None
+    some_count = counts_in_part(cut or whole, data.x)
+    with cut_model(model, cut or (whole if some_count else None), known):
         if cut is not None and cache_frozen is not False:
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)

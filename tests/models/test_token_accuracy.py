@@ -17,3 +17,10 @@ def test_is_the_share_of_weighted_tokens_whatever_the_width():
         right += ((scores.argmax(-1) == labels) * weights).sum()
         total += weights.sum()
     np.testing.assert_allclose(float(accuracy.result()), right / total, rtol=1e-6)
+
+
+def test_a_weight_for_each_row_counts_for_its_tokens():
+    accuracy = TokenAccuracy()
+    scores = np.array([[[0.0, 1.0]] * 3] * 2, "float32")
+    accuracy.update_state(np.array([[1, 1, 0], [0, 0, 0]]), scores, np.array([[1.0], [2.0]]))
+    np.testing.assert_allclose(float(accuracy.result()), 2 / 9, rtol=1e-6)

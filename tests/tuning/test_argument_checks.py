@@ -83,3 +83,27 @@ def test_numpy_numbers_are_numbers(model, data, loss):
     tuner.freeze("backbone", bottom=np.int32(1))
     tuner.fit_stages([Stage("head", ("head",), epochs=np.int64(1))], *data, verbose=0)
     assert len(tuner.history["loss"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be an int of at least 1"),
+        ({"batch_size": "8"}, "batch_size must be an int of at least 1"),
+        ({"steps_per_epoch": -1}, "steps_per_epoch must be an int of at least 1"),
+        ({"validation_split": 1.5}, "validation_split must be a float from 0 to below 1"),
+        ({"validation_split": "0.1"}, "validation_split must be a float from 0 to below 1"),
+    ],
+)
+def test_sizes_that_keras_trains_with(wrong, message):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x = np.ones((8, 4), "float32")
+    with pytest.raises(ValueError, match=message):
+        FineTuner(model).fit(x, x[:, :1], verbose=0, **wrong)
+
+
+def test_a_class_is_no_loss():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"loss must be names or functions.*keras\.losses"):
+        FineTuner(model).compile("sgd", loss=keras.losses.MeanSquaredError)

@@ -160,3 +160,29 @@ def test_the_head_begins_above_the_cut(tokenizer):
         layer.trainable = layer.name == "head_projection"
     cut = find_cut(model)
     assert cut.head in cut.tensors
+
+
+class OwnLoss(keras.Model):
+    """May read the logits of all positions."""
+
+    def compute_loss(self, *args, **kwargs):
+        return super().compute_loss(*args, **kwargs)
+
+
+@pytest.mark.parametrize("way", ["own loss", "regularized", "constant"])
+def test_not_where_the_head_or_the_loss_sees_all_positions(tokenizer, pairs, way):
+    task, model = make(tokenizer)
+    data = task.dataset(pairs)
+    features = model.get_layer("norm").output
+    if way == "constant":
+        added = keras.layers.Add()
+        features = added([features, np.ones((1, 1, 16), "float32")])
+    regularizer = "l2" if way == "regularized" else None
+    logits = keras.layers.Dense(300, activity_regularizer=regularizer)(features)
+    made = (OwnLoss if way == "own loss" else keras.Model)(model.input, logits)
+    task.compile(made)
+    if way == "constant":  # The head begins above it.
+        cut = uncut(made)
+        assert cut.graph.symbols[cut.head]._keras_history.operation.name == added.name
+    else:
+        assert not counts_in_part(uncut(made), data)
