@@ -203,3 +203,13 @@ def test_configs_that_are_refused(changes, message, make_theirs, tmp_path):
     make_theirs("t5").save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=message):
         kft.load_pretrained(changed_config(tmp_path, **changes))
+
+
+def test_a_config_may_leave_out_what_t5_was_made_with(make_theirs, tmp_path):
+    make_theirs("t5").save_pretrained(tmp_path)
+    whole = kft.load_pretrained(tmp_path).get_config()
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("feed_forward_proj", "dense_act_fn", "is_gated_act", "is_encoder_decoder"):
+        del config[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert kft.load_pretrained(tmp_path).get_config() == whole
