@@ -1,6 +1,7 @@
 """Which layers compute each position of a sequence from itself alone."""
 
 import inspect
+from typing import Any
 
 import keras
 
@@ -40,10 +41,12 @@ def computes_as_known(layer: keras.layers.Layer, known: tuple[type, ...] = POSIT
         known: The classes.
     """
     function = getattr(layer, "activation", None)
+    numbers: tuple[Any, ...] = ()
     if isinstance(layer, keras.layers.Rescaling):  # Of arrays, each position may have its own.
-        return all(isinstance(x, int | float) for x in (layer.scale, layer.offset))
+        numbers = (layer.scale, layer.offset)
     return (
         type(layer) in known
+        and all(isinstance(number, int | float) for number in numbers)
         and getattr(layer, "axis", -1) in (-1, [-1])
         and (function is None or isinstance(function, str) or function in _ACTIVATIONS)
     )

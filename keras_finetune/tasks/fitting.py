@@ -40,10 +40,15 @@ def next_token_model(backbone: keras.Model, head_args: Mapping[str, Any]) -> ker
         head_args: Further arguments of `language_model`.
 
     Raises:
-        ValueError: The checkpoint has a head that a new one would not equal, and was loaded
-            without it.
+        ValueError: There are arguments for a head that is there already; or the checkpoint has a
+            head that a new one would not equal, and was loaded without it.
     """
     if any(layer.name == "head_logits" for layer in backbone.layers):
+        if head_args:
+            raise ValueError(
+                f"{backbone.name!r} has a next-token head already, so that build cannot make one "
+                f"with {dict(head_args)}. Leave that out, or build on the backbone without a head."
+            )
         return backbone
     config = getattr(backbone, "pretrained_config", None)
     if config is not None and "tied" not in head_args and _has_untied_head(config):

@@ -40,6 +40,8 @@ def test_a_head_that_was_left_out_is_asked_for():
         next_token_model(decoder(tied=False), {})
     chosen = next_token_model(decoder(tied=False), {"tied": False})
     assert next_token_model(chosen, {}) is chosen
+    with pytest.raises(ValueError, match="has a next-token head already"):
+        next_token_model(chosen, {"tied": True})
     for nothing_lost in (decoder(tied=True), decoder(False, "LlamaModel")):
         assert next_token_model(nothing_lost, {}).output_shape == (None, None, 50)
 

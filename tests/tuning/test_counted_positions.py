@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import keras_finetune as kft
+from keras_finetune.models.model_graph import model_graph
+from keras_finetune.models.position_wise import head_tensors
 from keras_finetune.tuning import prefix_choice
 from keras_finetune.tuning.counted_positions import COUNTED, counts_in_part, only_counted
 from keras_finetune.tuning.frozen_prefix import cut_model
@@ -186,3 +188,17 @@ def test_not_where_the_head_or_the_loss_sees_all_positions(tokenizer, pairs, way
         assert cut.graph.symbols[cut.head]._keras_history.operation.name == added.name
     else:
         assert not counts_in_part(uncut(made), data)
+
+
+class MixingRescaling(keras.layers.Rescaling):
+    """Known by its class's base, but not what it computes."""
+
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("layer", "known"), [(keras.layers.Rescaling, 2), (MixingRescaling, 1)])
+def test_a_subclass_may_mix_positions(layer, known):
+    inputs = keras.Input((None, 4))
+    model = keras.Model(inputs, layer(2.0)(inputs))
+    assert len(head_tensors(model_graph(model))) == known
