@@ -111,16 +111,20 @@ def product_and_bias(dense: Any, x: Any) -> tuple[Any, Any]:
         (batch, length, units), and the bias that is still to be added; None if it is in it: where
         nothing is gained, or the layer is more than a product.
     """
-    is_product = (
-        type(dense) is keras.layers.Dense
-        and dense.activation is keras.activations.linear
-        and dense.quantization_mode is None
-    )
-    if not (is_fusing() and is_product and dense.use_bias):
+    if not (is_fusing() and is_product(dense) and dense.use_bias):
         return dense(x), None
     # Flat: TensorFlow would multiply row by row of the batch.
     product = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), dense.kernel)
     return ops.reshape(product, (*ops.shape(x)[:-1], dense.units)), dense.bias
+
+
+def is_product(dense: Any) -> bool:
+    """Tell whether a layer does no more than multiply by its kernel, and add its bias if any."""
+    return (
+        type(dense) is keras.layers.Dense
+        and dense.activation is keras.activations.linear
+        and dense.quantization_mode is None
+    )
 
 
 def with_bias(x: Any, bias: Any = None) -> Any:
