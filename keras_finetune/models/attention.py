@@ -1,6 +1,6 @@
 """Multi-head attention with grouped keys and values, over one sequence or from one to another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -8,13 +8,9 @@ from keras import ops
 
 from keras_finetune.models import packing
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.attention_weights import attend, attention_weights, visible_weights
 from keras_finetune.models.flash_attention import fits_flash_attention, flash_attention
-from keras_finetune.models.fused import (
-    FORBIDDEN,
-    attention_weights,
-    is_product,
-    normalize,
-)
+from keras_finetune.models.fused import is_product, normalize
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
@@ -154,9 +150,15 @@ class Attention(keras.layers.Layer):
         padding_mask: Any = None,
         encoder_output: Any = None,
         position_bias: Any = None,
-        positions: Any = None,
         training: bool | None = None,
+        *,
+        positions: Any = None,
     ) -> Any:
+        if positions is not None and (self.cross_attention or position_bias is not None):
+            raise ValueError(
+                "positions goes with neither cross_attention nor position_bias. Take positions of "
+                "the whole output instead."
+            )
         if positions is not None:
             return self._call_at(inputs, padding_mask, positions, training)
         query, key, value = self._project(inputs, encoder_output)
@@ -188,7 +190,7 @@ class Attention(keras.layers.Layer):
                 position_bias=self._by_groups(position_bias),
             )
 
-        return self.projection(self._attend(query, key, value, weigh))
+        return self.projection(attend(query, key, value, weigh))
 
     def _call_at(
         self, inputs: Any, padding_mask: Any, positions: Any, training: bool | None
@@ -208,9 +210,9 @@ class Attention(keras.layers.Layer):
             visible = visible & (columns[None, None, :] <= positions[:, :, None])
 
         def weigh(scores: Any) -> Any:
-            return self.dropout(self._weigh_visible(scores, visible), training=training)
+            return self.dropout(self._visible_weights(scores, visible), training=training)
 
-        return self.projection(self._attend(query, key, value, weigh))
+        return self.projection(attend(query, key, value, weigh))
 
     def step(self, inputs: Any, keys: Any, values: Any, new: NewTokens) -> tuple[Any, Any, Any]:
         """Attend from new tokens to those before them, whose keys and values were kept.
@@ -230,11 +232,11 @@ class Attention(keras.layers.Layer):
             query, key = rotate(query, angles), rotate(key, angles)
         keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
         values = ops.slice_update(values, (0, 0, new.slot, 0), value)
-        attended = self._attend(
+        attended = attend(
             query,
             keys,
             values,
-            lambda x: self._weigh_visible(x, new.visible, self._by_groups(new.position_bias)),
+            lambda x: self._visible_weights(x, new.visible, self._by_groups(new.position_bias)),
         )
         return self.projection(new.computed_once(attended)), keys, values
 
@@ -266,7 +268,7 @@ class Attention(keras.layers.Layer):
         if self.qk_norm_epsilon is not None:
             query = self.query_norm(query)
         visible = None if source_mask is None else ops.cast(source_mask, "bool")[:, None]
-        attended = self._attend(query, keys, values, lambda x: self._weigh_visible(x, visible))
+        attended = attend(query, keys, values, lambda x: self._visible_weights(x, visible))
         return self.projection(attended)
 
     def room(self, batch: Any, capacity: Any) -> Any:
@@ -274,44 +276,26 @@ class Attention(keras.layers.Layer):
         shape = (batch, self.num_kv_heads, capacity, self._head_dim)
         return ops.zeros(shape, dtype=self.compute_dtype)
 
-    def _weigh_visible(self, scores: Any, visible: Any, position_bias: Any = None) -> Any:
-        x = ops.cast(scores, "float32") * self._scale
-        if position_bias is not None:
-            x = x + ops.cast(position_bias, "float32")
-        if visible is not None:
-            x = ops.where(visible[:, None, None], x, FORBIDDEN)
-        # Not ops.softmax, which warns of a softmax over one value; a first token has one.
-        x = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
-        return ops.cast(x / ops.sum(x, axis=-1, keepdims=True), scores.dtype)
+    def _visible_weights(self, scores: Any, visible: Any, position_bias: Any = None) -> Any:
+        return visible_weights(scores, visible, scale=self._scale, position_bias=position_bias)
 
     def _angles(self, places: Any) -> tuple[Any, Any]:
         return rotary_angles(places, self._frequencies, self.compute_dtype)
 
     def _by_groups(self, position_bias: Any) -> Any:
-        """Take (batch, num_heads, ...) apart, as `_attend` does the scores."""
+        """Take (batch, num_heads, ...) apart, as `attend` does the scores."""
         if position_bias is None:
             return None
         length, source_length = ops.shape(position_bias)[2:]
         groups = self.num_heads // self.num_kv_heads
         return ops.reshape(position_bias, (-1, self.num_kv_heads, groups, length, source_length))
 
-    def _attend(self, query: Any, key: Any, value: Any, weigh: Callable[[Any], Any]) -> Any:
-        """Average values by the weights of scores; (batch, length, num_heads * head_dim)."""
-        length, source_length = ops.shape(query)[2], ops.shape(key)[2]
-        # The query heads that share a key are rows of one matrix.
-        groups = self.num_heads // self.num_kv_heads
-        rows = (-1, self.num_kv_heads, groups * length, self._head_dim)
-        scores = ops.matmul(ops.reshape(query, rows), ops.transpose(key, (0, 1, 3, 2)))
-        weights = weigh(ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length)))
-        rows = (-1, self.num_kv_heads, groups * length, source_length)
-        attended = ops.matmul(ops.reshape(weights, rows), value)
-        heads = ops.reshape(attended, (-1, self.num_heads, length, self._head_dim))
-        width = self.num_heads * self._head_dim
-        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, width))
+    def compute_output_spec(self, inputs: Any, *_: Any, positions: Any = None, **__: Any) -> Any:
+        length = (inputs if positions is None else positions).shape[1]
+        return keras.KerasTensor((inputs.shape[0], length, inputs.shape[2]), self.compute_dtype)
 
-    def compute_output_shape(self, inputs_shape: Any, positions_shape: Any = None) -> Any:
-        length = (inputs_shape if positions_shape is None else positions_shape)[1]
-        return (inputs_shape[0], length, inputs_shape[2])
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -340,13 +324,13 @@ class Attention(keras.layers.Layer):
         if is_product(dense):
             kernels = ops.split(dense.kernel, [query_width], axis=-1)
             biases = ops.split(dense.bias, [query_width]) if dense.use_bias else (None, None)
-            at_positions = gather_positions(inputs, positions)
-            joined = [_linear(*x) for x in zip((at_positions, inputs), kernels, biases, strict=True)]
+            joined_query = _linear(gather_positions(inputs, positions), kernels[0], biases[0])
+            joined_key_value = _linear(inputs, kernels[1], biases[1])
         else:
-            of_all, key_value = ops.split(dense(inputs), [query_width], axis=-1)
-            joined = [gather_positions(of_all, positions), key_value]
-        (query,) = self._heads(joined[0], 1, self.num_heads)
-        key, value = self._heads(joined[1], 2, self.num_kv_heads)
+            of_all, joined_key_value = ops.split(dense(inputs), [query_width], axis=-1)
+            joined_query = gather_positions(of_all, positions)
+        (query,) = self._heads(joined_query, 1, self.num_heads)
+        key, value = self._heads(joined_key_value, 2, self.num_kv_heads)
         return self._normalized(query, key, value)
 
     def _normalized(self, query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:

@@ -9,7 +9,7 @@ from keras_finetune.models.features import (
     backbone_inputs,
     backbone_padding_mask,
 )
-from keras_finetune.models.pooled_position import POSITIONS, PooledPosition, features_at
+from keras_finetune.models.features_at import POSITIONS, PooledPosition, features_at
 from keras_finetune.models.pooling import POOLINGS, MaskedPooling
 
 

@@ -159,8 +159,9 @@ class TransformerBlock(keras.layers.Layer):
         encoder_output: Any = None,
         encoder_padding_mask: Any = None,
         position_bias: Any = None,
-        positions: Any = None,
         training: bool | None = None,
+        *,
+        positions: Any = None,
     ) -> Any:
         def attend(x: Any) -> Any:
             return self.attention(
@@ -245,9 +246,12 @@ class TransformerBlock(keras.layers.Layer):
             x = add_and_norm(x, new, self.dropout, None if self.norm_first else norm, training)
         return x
 
-    def compute_output_shape(self, inputs_shape: Any, positions_shape: Any = None) -> Any:
-        length = (inputs_shape if positions_shape is None else positions_shape)[1]
-        return (inputs_shape[0], length, inputs_shape[2])
+    def compute_output_spec(self, inputs: Any, *_: Any, positions: Any = None, **__: Any) -> Any:
+        length = (inputs if positions is None else positions).shape[1]
+        return keras.KerasTensor((inputs.shape[0], length, inputs.shape[2]), self.compute_dtype)
+
+    def compute_output_shape(self, inputs_shape: Any) -> Any:
+        return inputs_shape
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._arguments}

@@ -1,4 +1,4 @@
-"""The features of the one position that a head pools, without those of all others."""
+"""Features at the positions that a head uses, without those of all others."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_choice
+from keras_finetune.models.position_wise import computes_as_known
 from keras_finetune.models.transformer_block import TransformerBlock
 
 POSITIONS = ("first", "last")
@@ -68,10 +69,17 @@ def features_at(features: Any, positions: Any) -> Any:
 
     Returns:
         Symbolic (batch, count, hidden_dim); None where the features are not a transformer block's.
+
+    Example:
+        >>> from keras_finetune.models import transformer_encoder
+        >>> backbone = transformer_encoder(100, num_layers=2, num_heads=2, hidden_dim=16)
+        >>> positions = keras.Input((3,), dtype="int32")
+        >>> features_at(backbone.output, positions).shape
+        (None, 3, 16)
     """
     norms = []
     operation, node = _maker(features)
-    while type(operation) in _NORMS and operation.axis in (-1, [-1]):
+    while computes_as_known(operation, _NORMS):
         norms.append(operation)
         operation, node = _maker(node.input_tensors[0])
     if type(operation) is not TransformerBlock or "position_bias" in node.arguments.kwargs:
