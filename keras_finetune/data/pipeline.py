@@ -208,9 +208,8 @@ def _dataset(
 
     specs = tf.nest.flatten(signature)
 
-    def arrays(epoch: int, step: int) -> list[np.ndarray]:
-        made = tf.nest.flatten(batch(int(epoch), int(step)))
-        return [np.asarray(x, s.dtype.as_numpy_dtype) for x, s in zip(made, specs, strict=True)]
+    def arrays(epoch: np.ndarray, step: np.ndarray) -> list[np.ndarray]:
+        return tf.nest.flatten(_as_arrays(batch(int(epoch), int(step)), signature))
 
     def read_step(epoch: Any, step: Any) -> Any:
         made = tf.numpy_function(arrays, [epoch, step], [spec.dtype for spec in specs])
@@ -225,7 +224,7 @@ def _dataset(
 
     def as_numpy_iterator() -> Iterator[Any]:
         number = epoch()
-        return (tf.nest.pack_sequence_as(signature, arrays(number, step)) for step in steps)
+        return (_as_arrays(batch(number, step), signature) for step in steps)
 
     dataset = read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
     dataset.as_numpy_iterator = as_numpy_iterator
@@ -273,6 +272,14 @@ def _columns(
         mask = np.arange(width) < store.lengths(name)[rows][:, None]
         columns["padding_mask" if name == first else f"{name}_mask"] = mask
     return columns
+
+
+def _as_arrays(made: Any, signature: Any) -> Any:
+    if isinstance(signature, dict):
+        return {name: _as_arrays(made[name], spec) for name, spec in signature.items()}
+    if isinstance(signature, tuple):
+        return tuple(_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True))
+    return np.asarray(made, signature.dtype.as_numpy_dtype)
 
 
 def _signature(narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> Any:
