@@ -82,12 +82,27 @@ def features_at(features: Any, positions: Any) -> Any:
     while computes_as_known(operation, _NORMS):
         norms.append(operation)
         operation, node = _maker(node.input_tensors[0])
-    if type(operation) is not TransformerBlock or "position_bias" in node.arguments.kwargs:
+    if not computes_at(operation, node):
         return None
     x = operation(*node.arguments.args, **node.arguments.kwargs, positions=positions)
     for norm in reversed(norms):
         x = norm(x)
     return x
+
+
+def computes_at(operation: Any, node: Any) -> bool:
+    """Tell whether a call can be made for some positions alone: a block's, by `positions`.
+
+    Args:
+        operation: What is called.
+        node: Keras's record of the call.
+    """
+    taken = {"position_bias", "positions"}
+    return (
+        type(operation) is TransformerBlock
+        and operation.activity_regularizer is None  # It sums all positions.
+        and not taken & set(node.arguments.kwargs)
+    )
 
 
 def _maker(x: Any) -> tuple[Any, Any]:
