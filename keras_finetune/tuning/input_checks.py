@@ -45,7 +45,8 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
                 f"The {side} lacks the input {_listed(missing)}. The model takes {_listed(named)}. "
                 f"Received: {_listed(x)}.{hint}"
             )
-        _check_shapes(side, model, named, {name: x[name] for name in named if name in x})
+        given = {name: x[name] for name in named if name in x}
+        _check_shapes(side, model, named, given, given)
         return
     flat = keras.tree.flatten(x)
     count = len(flat)
@@ -56,11 +57,11 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
             f"dict: {{{shown}}}."
         )
     if count == len(named):
-        _check_shapes(side, model, named, dict(zip(named, flat, strict=True)))
+        _check_shapes(side, model, named, dict(zip(named, flat, strict=True)), x)
 
 
 def _check_shapes(
-    side: str, model: keras.Model, named: Mapping[str, Any], given: Mapping[str, Any]
+    side: str, model: keras.Model, named: Mapping[str, Any], given: Mapping[str, Any], x: Any
 ) -> None:
     """Refuse arrays of another shape than the inputs have, unless the model takes them as well.
 
@@ -72,7 +73,7 @@ def _check_shapes(
         for name, shape in shapes.items()
         if shape is not None and not _fits(shape, named[name].shape)
     }
-    if not wrong or None in shapes.values() or _takes_rows_like(model, given):
+    if not wrong or None in shapes.values() or _takes_rows_like(model, x):
         return
     expected = {name: ("batch", *named[name].shape[1:]) for name in wrong}
     lacks_rows = any(len(shape) < len(named[name].shape) for name, shape in wrong.items())
@@ -99,7 +100,7 @@ def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bo
     return all(None in pair or pair[0] == pair[1] for pair in pairs)
 
 
-def _takes_rows_like(model: keras.Model, given: Mapping[str, Any]) -> bool:
+def _takes_rows_like(model: keras.Model, x: Any) -> bool:
     """Try it with two rows of ones; an axis of one row is dropped where Keras drops those of 1."""
 
     def rows_like(array: Any) -> Any:
@@ -107,7 +108,7 @@ def _takes_rows_like(model: keras.Model, given: Mapping[str, Any]) -> bool:
         return keras.ops.ones([2, *(size or 1 for size in tuple(array.shape)[1:])], dtype)
 
     try:
-        model({name: rows_like(array) for name, array in given.items()}, training=False)
+        model(keras.tree.map_structure(rows_like, x), training=False)
     except Exception:  # Each backend and layer raises its own.
         return False
     return True

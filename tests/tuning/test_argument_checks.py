@@ -36,7 +36,7 @@ pytestmark = pytest.mark.backends
         ({"loss": keras.losses.serialize(keras.losses.Huber())}, "'Huber'. Give keras.losses.dese"),
         (
             {"loss": [keras.losses.serialize(keras.losses.poisson)]},
-            "the dict that keras.saving makes",
+            "the dict that keras.saving",
         ),
         ({"loss": "sparse_categorical_crossentropy"}, "expects probabilities"),
     ],

@@ -36,7 +36,8 @@ class LooksAtItsInputs(keras.Model):
 
 class MeasuresItsInputs(keras.Model):
     def compute_metrics(self, x, y, y_pred, sample_weight=None):
-        return {"mean": keras.ops.mean(x["features"])}
+        metrics = super().compute_metrics(x, y, y_pred, sample_weight)
+        return metrics | {"mean": keras.ops.mean(x["features"])}
 
 
 def frozen_below(model_class):
