@@ -105,14 +105,13 @@ def test_the_topmost_block_runs_at_what_counts(tokenizer, pairs, monkeypatch):
     task, model = make(tokenizer)
     x, labels, _ = next(iter(only_counted(task.dataset(pairs, batch_size=8)).as_numpy_iterator()))
     seen = {}
+
+    def watched(name, call):
+        return lambda x: seen.update({name: x.shape[1]}) or call(x)
+
     for name in ("block_0", "block_1"):
         layer = model.get_layer(name).feed_forward
-        call = layer.call
-        monkeypatch.setattr(
-            layer,
-            "call",
-            lambda x, name=name, call=call: seen.update({name: x.shape[1]}) or call(x),
-        )
+        monkeypatch.setattr(layer, "call", watched(name, layer.call))
     with cut_model(model, uncut(model)):
         model(x)
     assert seen == {"block_0": x["token_ids"].shape[1], "block_1": labels.shape[1]}
