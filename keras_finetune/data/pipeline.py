@@ -277,8 +277,9 @@ def _columns(
 def _as_arrays(made: Any, signature: Any) -> Any:
     if isinstance(signature, dict):
         return {name: _as_arrays(made[name], spec) for name, spec in signature.items()}
-    if isinstance(signature, tuple):
-        return tuple(_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True))
+    if isinstance(signature, tuple | list):
+        parts = [_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True)]
+        return tuple(parts) if isinstance(signature, tuple) else parts
     return np.asarray(made, signature.dtype.as_numpy_dtype)
 
 

@@ -291,8 +291,10 @@ class Attention(keras.layers.Layer):
         return ops.reshape(position_bias, (-1, self.num_kv_heads, groups, length, source_length))
 
     def compute_output_spec(self, inputs: Any, *_: Any, positions: Any = None, **__: Any) -> Any:
-        length = (inputs if positions is None else positions).shape[1]
-        return keras.KerasTensor((inputs.shape[0], length, inputs.shape[2]), self.compute_dtype)
+        shape = self.compute_output_shape(inputs.shape)
+        if positions is not None:
+            shape = (shape[0], positions.shape[1], *shape[2:])
+        return keras.KerasTensor(shape, self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape

@@ -37,6 +37,7 @@ class ModelGraph:
         inputs: Numbers of the model's inputs, in Keras's flat order.
         outputs: Numbers of its outputs, in that order.
         symbols: Keras's symbol of each tensor, which has its shape and dtype.
+        spares: Whether it computes less than the model does, for the same outputs.
     """
 
     model: keras.Model
@@ -44,6 +45,7 @@ class ModelGraph:
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     symbols: list[Any] = field(default_factory=list)
+    spares: bool = False
 
 
 def model_graph(model: keras.Model) -> ModelGraph | None:

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.models.features_at import computes_at
 from keras_finetune.models.flash_attention import has_flash_attention
 from keras_finetune.models.model_graph import (
     CarryMask,
@@ -21,6 +20,7 @@ from keras_finetune.models.model_graph import (
 )
 from keras_finetune.models.vocabulary import gather_positions
 from keras_finetune.tuning.prefix_cut import PrefixCut
+from keras_finetune.tuning.spared_positions import computes_at
 
 FIRST = "cut_0"
 COUNTED = "counted_positions"
@@ -260,7 +260,7 @@ def _set_functions(model: keras.Model, config: Any, functions: dict[str, Any]) -
 
 def _computes_at(step: Step) -> bool:
     # Flash attention for all positions takes less memory than the scores of some.
-    return computes_at(step.operation, step.node) and not has_flash_attention()
+    return computes_at(step) and not has_flash_attention()
 
 
 def _is_same(cut: PrefixCut, other: PrefixCut | None) -> bool:

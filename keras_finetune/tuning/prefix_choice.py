@@ -66,7 +66,8 @@ def frozen_once(
     reason = None if cut is not None else _DRAWN_ANEW if frozen_dropout else _NO_CUT
     whole = uncut(model) if cut is None else None
     some_count = counts_in_part(cut or whole, data.x)
-    with cut_model(model, cut or (whole if some_count else None), known):
+    spares = whole is not None and whole.graph.spares
+    with cut_model(model, cut or (whole if some_count or spares else None), known):
         if cut is not None and cache_frozen is not False:
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, needed_steps
+from keras_finetune.models.model_graph import ModelGraph, Step, needed_steps
 from keras_finetune.models.position_wise import head_tensors
+from keras_finetune.tuning.spared_positions import sparing_graph
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
         >>> [step.operation.name for step in find_cut(model).prefix]
         ['low']
     """
-    graph = model_graph(model)
+    graph = sparing_graph(model)
     if graph is None:
         return None
     above = _above(graph)
@@ -97,7 +98,7 @@ def uncut(model: keras.Model) -> PrefixCut | None:
     Returns:
         The cut, or None where the model is no functional or sequential one.
     """
-    graph = model_graph(model)
+    graph = sparing_graph(model)
     if graph is None:
         return None
     return PrefixCut(graph, (), [], needed_steps(graph, graph.inputs, graph.outputs))
