@@ -28,26 +28,19 @@ PRINTED = {
 }
 
 
-@pytest.fixture(scope="session")
-def environment(tmp_path_factory):
-    """What examples run under: one cache for all, and no chatter from TensorFlow."""
-    cache = str(tmp_path_factory.mktemp("cache"))
-    return os.environ | {"KERAS_FINETUNE_CACHE": cache, "TF_CPP_MIN_LOG_LEVEL": "2"}
-
-
 def by_name(path):
     return path.stem
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=by_name)
-def test_script_runs(script, environment, tmp_path):
+def test_script_runs(script, tmp_path):
     typed = ["--interactive"] if "--interactive" in script.read_text(encoding="utf-8") else []
     result = subprocess.run(
         [sys.executable, str(script), "--quick", *typed],
         input="What does the function return?\n",  # And no empty line to end with.
         cwd=tmp_path,
-        env=environment | {"PYTHONUTF8": "1"},
+        env=os.environ | {"PYTHONUTF8": "1"},
         capture_output=True,
         encoding="utf-8",
         timeout=600,
@@ -70,11 +63,9 @@ def test_script_says_what_to_expect(script):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
-def test_notebook_runs(path, environment, tmp_path, monkeypatch):
+def test_notebook_runs(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
-    for name in ("KERAS_FINETUNE_CACHE", "TF_CPP_MIN_LOG_LEVEL"):
-        monkeypatch.setenv(name, environment[name])
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     resources = {"metadata": {"path": str(tmp_path)}}
