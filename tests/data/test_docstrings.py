@@ -122,7 +122,9 @@ def test_a_version_is_parsed_once(folder, tmp_path, monkeypatch):
     assert first == list(package_docstrings("fake", folder))
     (folder / "core.py").write_text('"""Another core."""')
     assert kept_docstrings("fake", folder, "1.0") == first
-    assert kept_docstrings("fake", folder, "1.1") == list(package_docstrings("fake", folder)) != first
+    assert (
+        kept_docstrings("fake", folder, "1.1") == list(package_docstrings("fake", folder)) != first
+    )
     kept = sorted((tmp_path / "cache" / "docstrings").iterdir())
     assert len(kept) == 2
     for path in kept:
