@@ -23,7 +23,10 @@ def keras_finetune(job: dict[str, Any]) -> Turns:
 
     def tuner() -> kft.FineTuner:
         keras.utils.set_random_seed(0)
-        made = kft.FineTuner(task.build(kft.load_pretrained(minilm_folder())))
+        backbone = kft.load_pretrained(minilm_folder())
+        # The peers' head: BERT's, on the first token.
+        width = backbone.output_shape[-1]
+        made = kft.FineTuner(task.build(backbone, pooling="first", hidden_dim=width))
         optimizer = keras.optimizers.AdamW(LEARNING_RATE, global_clipnorm=CLIP)
         made.compile(optimizer, precision="mixed_bfloat16")
         if job["train"] != "all":

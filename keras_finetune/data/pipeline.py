@@ -1,7 +1,7 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,9 @@ def make_dataset(
     - `start_at(epoch, step=0)`: the data set of that epoch from that step on, in every reading;
     - `read(rows, width, rng)`: what a batch of these rows holds;
     - `key`: what went into the store;
-    - `ragged`: the columns whose lengths decide the buckets.
+    - `ragged`: the columns whose lengths decide the buckets;
+    - `as_numpy_iterator()`: as of any data set, but without TensorFlow, which takes longer to hand
+      a batch to Python than it takes to make one.
 
     What `tf.data` derives from it (`map`, `take`, ...) reads the same rows, without them.
 
@@ -207,8 +209,7 @@ def _dataset(
     specs = tf.nest.flatten(signature)
 
     def arrays(epoch: np.ndarray, step: np.ndarray) -> list[np.ndarray]:
-        made = tf.nest.flatten(batch(int(epoch), int(step)))
-        return [np.asarray(x, s.dtype.as_numpy_dtype) for x, s in zip(made, specs, strict=True)]
+        return tf.nest.flatten(_as_arrays(batch(int(epoch), int(step)), signature))
 
     def read_step(epoch: Any, step: Any) -> Any:
         made = tf.numpy_function(arrays, [epoch, step], [spec.dtype for spec in specs])
@@ -221,7 +222,13 @@ def _dataset(
         every = tf.data.Dataset.range(steps.start, steps.stop)
         return every.map(lambda step: read_step(number, step))
 
-    return read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
+    def as_numpy_iterator() -> Iterator[Any]:
+        number = epoch()
+        return (_as_arrays(batch(number, step), signature) for step in steps)
+
+    dataset = read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
+    dataset.as_numpy_iterator = as_numpy_iterator
+    return dataset
 
 
 def read_ahead(dataset: Any, num_steps: int) -> Any:
@@ -265,6 +272,14 @@ def _columns(
         mask = np.arange(width) < store.lengths(name)[rows][:, None]
         columns["padding_mask" if name == first else f"{name}_mask"] = mask
     return columns
+
+
+def _as_arrays(made: Any, signature: Any) -> Any:
+    if isinstance(signature, dict):
+        return {name: _as_arrays(made[name], spec) for name, spec in signature.items()}
+    if isinstance(signature, tuple):
+        return tuple(_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True))
+    return np.asarray(made, signature.dtype.as_numpy_dtype)
 
 
 def _signature(narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> Any:

@@ -1,23 +1,25 @@
 """Multi-head attention with grouped keys and values, over one sequence or from one to another."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_finetune.models import packing
 from keras_finetune.models.arguments import check_positive, check_rate
+from keras_finetune.models.attention_weights import attend, attention_weights, visible_weights
 from keras_finetune.models.flash_attention import fits_flash_attention, flash_attention
-from keras_finetune.models.fused import FORBIDDEN, attention_weights, normalize
+from keras_finetune.models.fused import is_product, normalize
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
-from keras_finetune.models.packing import positions
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
 from keras_finetune.models.trainable_flags import (
     build_from_config,
     get_build_config,
     hand_down_flag,
 )
+from keras_finetune.models.vocabulary import gather_positions
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -55,6 +57,8 @@ class Attention(keras.layers.Layer):
         encoder_output: (batch, source length, encoder's hidden_dim), with `cross_attention`.
         position_bias: (1 or batch, num_heads, length, source length), added to the scores; from
             `RelativePositionBias`.
+        positions: (batch, count) int, to compute only these positions of the output, from all
+            keys and values; with neither `cross_attention` nor `position_bias`.
 
     Example:
         >>> import numpy as np
@@ -147,14 +151,24 @@ class Attention(keras.layers.Layer):
         encoder_output: Any = None,
         position_bias: Any = None,
         training: bool | None = None,
+        *,
+        positions: Any = None,
     ) -> Any:
+        if positions is not None and (self.cross_attention or position_bias is not None):
+            raise ValueError(
+                "positions goes with neither cross_attention nor position_bias. Take positions of "
+                "the whole output instead."
+            )
+        if positions is not None:
+            return self._call_at(inputs, padding_mask, positions, training)
         query, key, value = self._project(inputs, encoder_output)
         if self.rope_theta is not None:
             length = ops.shape(query)[2]
-            places = (
-                ops.arange(length) if padding_mask is None else positions(padding_mask)[:, None]
-            )
-            query, key = self._rotate(query, key, places)
+            if padding_mask is None:
+                angles = self._angles(ops.arange(length))
+            else:
+                angles = self._angles(packing.positions(padding_mask)[:, None])
+            query, key = rotate(query, angles), rotate(key, angles)
 
         scale, packed = self._scale, not self.cross_attention
         drops = training and self.dropout_rate > 0
@@ -176,7 +190,29 @@ class Attention(keras.layers.Layer):
                 position_bias=self._by_groups(position_bias),
             )
 
-        return self.projection(self._attend(query, key, value, weigh))
+        return self.projection(attend(query, key, value, weigh))
+
+    def _call_at(
+        self, inputs: Any, padding_mask: Any, positions: Any, training: bool | None
+    ) -> Any:
+        """Compute the output at some positions only."""
+        query, key, value = self._project_at(inputs, positions)
+        if padding_mask is None:
+            padding_mask = ops.ones(ops.shape(inputs)[:2], dtype="int32")
+        if self.rope_theta is not None:
+            places = packing.positions(padding_mask)
+            of_query = ops.take_along_axis(places, positions, axis=1)
+            query = rotate(query, self._angles(of_query[:, None]))
+            key = rotate(key, self._angles(places[:, None]))
+        visible = packing.same_text_at(padding_mask, positions)
+        if self.causal:
+            columns = ops.arange(ops.shape(inputs)[1], dtype="int32")
+            visible = visible & (columns[None, None, :] <= positions[:, :, None])
+
+        def weigh(scores: Any) -> Any:
+            return self.dropout(self._visible_weights(scores, visible), training=training)
+
+        return self.projection(attend(query, key, value, weigh))
 
     def step(self, inputs: Any, keys: Any, values: Any, new: NewTokens) -> tuple[Any, Any, Any]:
         """Attend from new tokens to those before them, whose keys and values were kept.
@@ -192,14 +228,15 @@ class Attention(keras.layers.Layer):
         """
         query, key, value = self._project(new.computed_once(inputs), None)
         if self.rope_theta is not None:
-            query, key = self._rotate(query, key, new.positions[:, None])
+            angles = self._angles(new.positions[:, None])
+            query, key = rotate(query, angles), rotate(key, angles)
         keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
         values = ops.slice_update(values, (0, 0, new.slot, 0), value)
-        attended = self._attend(
+        attended = attend(
             query,
             keys,
             values,
-            lambda x: self._weigh_visible(x, new.visible, self._by_groups(new.position_bias)),
+            lambda x: self._visible_weights(x, new.visible, self._by_groups(new.position_bias)),
         )
         return self.projection(new.computed_once(attended)), keys, values
 
@@ -231,7 +268,7 @@ class Attention(keras.layers.Layer):
         if self.qk_norm_epsilon is not None:
             query = self.query_norm(query)
         visible = None if source_mask is None else ops.cast(source_mask, "bool")[:, None]
-        attended = self._attend(query, keys, values, lambda x: self._weigh_visible(x, visible))
+        attended = attend(query, keys, values, lambda x: self._visible_weights(x, visible))
         return self.projection(attended)
 
     def room(self, batch: Any, capacity: Any) -> Any:
@@ -239,41 +276,23 @@ class Attention(keras.layers.Layer):
         shape = (batch, self.num_kv_heads, capacity, self._head_dim)
         return ops.zeros(shape, dtype=self.compute_dtype)
 
-    def _weigh_visible(self, scores: Any, visible: Any, position_bias: Any = None) -> Any:
-        x = ops.cast(scores, "float32") * self._scale
-        if position_bias is not None:
-            x = x + ops.cast(position_bias, "float32")
-        if visible is not None:
-            x = ops.where(visible[:, None, None], x, FORBIDDEN)
-        # Not ops.softmax, which warns of a softmax over one value; a first token has one.
-        x = ops.exp(x - ops.max(x, axis=-1, keepdims=True))
-        return ops.cast(x / ops.sum(x, axis=-1, keepdims=True), scores.dtype)
+    def _visible_weights(self, scores: Any, visible: Any, position_bias: Any = None) -> Any:
+        return visible_weights(scores, visible, scale=self._scale, position_bias=position_bias)
 
-    def _rotate(self, query: Any, key: Any, places: Any) -> tuple[Any, Any]:
-        angles = rotary_angles(places, self._frequencies, self.compute_dtype)
-        return rotate(query, angles), rotate(key, angles)
+    def _angles(self, places: Any) -> tuple[Any, Any]:
+        return rotary_angles(places, self._frequencies, self.compute_dtype)
 
     def _by_groups(self, position_bias: Any) -> Any:
-        """Take (batch, num_heads, ...) apart, as `_attend` does the scores."""
+        """Take (batch, num_heads, ...) apart, as `attend` does the scores."""
         if position_bias is None:
             return None
         length, source_length = ops.shape(position_bias)[2:]
         groups = self.num_heads // self.num_kv_heads
         return ops.reshape(position_bias, (-1, self.num_kv_heads, groups, length, source_length))
 
-    def _attend(self, query: Any, key: Any, value: Any, weigh: Callable[[Any], Any]) -> Any:
-        """Average values by the weights of scores; (batch, length, num_heads * head_dim)."""
-        length, source_length = ops.shape(query)[2], ops.shape(key)[2]
-        # The query heads that share a key are rows of one matrix.
-        groups = self.num_heads // self.num_kv_heads
-        rows = (-1, self.num_kv_heads, groups * length, self._head_dim)
-        scores = ops.matmul(ops.reshape(query, rows), ops.transpose(key, (0, 1, 3, 2)))
-        weights = weigh(ops.reshape(scores, (-1, self.num_kv_heads, groups, length, source_length)))
-        rows = (-1, self.num_kv_heads, groups * length, source_length)
-        attended = ops.matmul(ops.reshape(weights, rows), value)
-        heads = ops.reshape(attended, (-1, self.num_heads, length, self._head_dim))
-        width = self.num_heads * self._head_dim
-        return ops.reshape(ops.transpose(heads, (0, 2, 1, 3)), (-1, length, width))
+    def compute_output_spec(self, inputs: Any, *_: Any, positions: Any = None, **__: Any) -> Any:
+        length = (inputs if positions is None else positions).shape[1]
+        return keras.KerasTensor((inputs.shape[0], length, inputs.shape[2]), self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape
@@ -297,7 +316,24 @@ class Attention(keras.layers.Layer):
 
     def _project(self, inputs: Any, encoder_output: Any) -> tuple[Any, Any, Any]:
         """Queries, keys and values, each (batch, heads, length, head_dim)."""
-        query, key, value = self._split(inputs, encoder_output)
+        return self._normalized(*self._split(inputs, encoder_output))
+
+    def _project_at(self, inputs: Any, positions: Any) -> tuple[Any, Any, Any]:
+        """The same, queries of some positions only: (batch, heads, count, head_dim)."""
+        dense, query_width = self.query_key_value, self.num_heads * self._head_dim
+        if is_product(dense):
+            kernels = ops.split(dense.kernel, [query_width], axis=-1)
+            biases = ops.split(dense.bias, [query_width]) if dense.use_bias else (None, None)
+            joined_query = _linear(gather_positions(inputs, positions), kernels[0], biases[0])
+            joined_key_value = _linear(inputs, kernels[1], biases[1])
+        else:
+            of_all, joined_key_value = ops.split(dense(inputs), [query_width], axis=-1)
+            joined_query = gather_positions(of_all, positions)
+        (query,) = self._heads(joined_query, 1, self.num_heads)
+        key, value = self._heads(joined_key_value, 2, self.num_kv_heads)
+        return self._normalized(query, key, value)
+
+    def _normalized(self, query: Any, key: Any, value: Any) -> tuple[Any, Any, Any]:
         if self.qk_norm_epsilon is not None:
             query, key = normalize(self.query_norm, query), normalize(self.key_norm, key)
         return query, key, value
@@ -334,3 +370,10 @@ class Attention(keras.layers.Layer):
         layer = make_norm("rms", self.qk_norm_epsilon or 0.0, name=name, dtype=self.dtype_policy)
         layer.build(shape)
         return layer
+
+
+def _linear(x: Any, kernel: Any, bias: Any) -> Any:
+    # Flat: TensorFlow would multiply row by row of the batch.
+    product = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), kernel)
+    product = product if bias is None else product + bias
+    return ops.reshape(product, (-1, ops.shape(x)[1], kernel.shape[-1]))

@@ -17,11 +17,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finetune.models.packing import same_text
-
-# Finite, so that a row with nothing to attend to gives an average and not NaN.
-FORBIDDEN = -1e9
-
 _is_plain = ContextVar("is_plain", default=False)
 
 
@@ -111,16 +106,20 @@ def product_and_bias(dense: Any, x: Any) -> tuple[Any, Any]:
         (batch, length, units), and the bias that is still to be added; None if it is in it: where
         nothing is gained, or the layer is more than a product.
     """
-    is_product = (
-        type(dense) is keras.layers.Dense
-        and dense.activation is keras.activations.linear
-        and dense.quantization_mode is None
-    )
-    if not (is_fusing() and is_product and dense.use_bias):
+    if not (is_fusing() and is_product(dense) and dense.use_bias):
         return dense(x), None
     # Flat: TensorFlow would multiply row by row of the batch.
     product = ops.matmul(ops.reshape(x, (-1, x.shape[-1])), dense.kernel)
     return ops.reshape(product, (*ops.shape(x)[:-1], dense.units)), dense.bias
+
+
+def is_product(dense: Any) -> bool:
+    """Tell whether a layer does no more than multiply by its kernel, and add its bias if any."""
+    return (
+        type(dense) is keras.layers.Dense
+        and dense.activation is keras.activations.linear
+        and dense.quantization_mode is None
+    )
 
 
 def with_bias(x: Any, bias: Any = None) -> Any:
@@ -151,7 +150,7 @@ def add_and_norm(
     if not is_fusing():
         summed = residual + dropout(x, training=training)
         return summed if norm is None else norm(summed)
-    rate, seed = _rate_and_seed(dropout, training)
+    rate, seed = rate_and_seed(dropout, training)
     kind, epsilon, weights = _norm_settings(norm)
     return _add_and_norm(rate, kind, epsilon)(residual, x, seed, *weights)
 
@@ -172,45 +171,8 @@ def normalize(norm: Any, x: Any) -> Any:
     return _norm(kind, epsilon, len(x.shape))(x, *weights)
 
 
-def attention_weights(
-    scores: Any,
-    padding_mask: Any,
-    dropout: keras.layers.Dropout,
-    *,
-    scale: float,
-    causal: bool,
-    training: bool | None,
-    packed: bool = False,
-    position_bias: Any = None,
-) -> Any:
-    """Compute the softmax of attention scores in float32, with dropout.
-
-    Args:
-        scores: (batch, kv heads, groups, length, source length).
-        padding_mask: (batch, source length), or None.
-        dropout: The dropout layer, whose rate and seeds are used.
-        scale: Factor on the scores.
-        causal: Whether a position sees only itself and those before it.
-        training: Whether dropout is active.
-        packed: Whether the mask may tell texts in a row apart.
-        position_bias: (1 or batch, kv heads, groups, length, source length) to add to the scores,
-            or None.
-
-    Returns:
-        A tensor of the shape and dtype of the scores.
-    """
-    more = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
-    packed, biased = packed and bool(more), position_bias is not None
-    kind = (scale, causal, bool(more), packed, biased)
-    if biased:
-        more = (*more, position_bias)
-    if not is_fusing():
-        return dropout(_softmax(0.0, *kind)(scores, *more), training=training)
-    rate, seed = _rate_and_seed(dropout, training)
-    return _softmax(rate, *kind)(scores, *more, seed)
-
-
-def _rate_and_seed(dropout: keras.layers.Dropout, training: bool | None) -> tuple[float, Any]:
+def rate_and_seed(dropout: keras.layers.Dropout, training: bool | None) -> tuple[float, Any]:
+    """Give a dropout layer's rate, 0 when it is not active, and a seed from it, (2,) uint32."""
     if not training or not dropout.rate:
         return 0.0, ops.zeros((2,), "uint32")
     return float(dropout.rate), dropout.seed_generator.next()
@@ -227,7 +189,7 @@ def _norm_settings(norm: Any) -> tuple[str | None, float, tuple[Any, ...]]:
 @functools.cache
 def _add_and_norm(rate: float, kind: str | None, epsilon: float) -> Callable[..., Any]:
     def compute(residual: Any, x: Any, seed: Any, *weights: Any) -> Any:
-        summed = ops.cast(residual, "float32") + _dropped(ops.cast(x, "float32"), rate, seed)
+        summed = ops.cast(residual, "float32") + dropped(ops.cast(x, "float32"), rate, seed)
         return ops.cast(_normalized(summed, kind, epsilon, weights), x.dtype)
 
     return fused(compute)
@@ -242,44 +204,20 @@ def _norm(kind: str | None, epsilon: float, rank: int) -> Callable[..., Any]:
     return fused(compute)
 
 
-@functools.cache
-def _softmax(
-    rate: float, scale: float, causal: bool, masked: bool, packed: bool, biased: bool
-) -> Callable[..., Any]:
-    def compute(scores: Any, *rest: Any) -> Any:
-        x = ops.cast(scores, "float32") * scale
-        if biased:
-            x = x + ops.cast(rest[int(masked)], "float32")
-        if packed:
-            x = ops.where(same_text(rest[0])[:, None, None], x, FORBIDDEN)
-        elif masked:
-            x = ops.where(rest[0][:, None, None, None, :] > 0, x, FORBIDDEN)
-        if causal:
-            positions = ops.arange(ops.shape(x)[-1])
-            x = ops.where(positions[:, None] >= positions[None, :], x, FORBIDDEN)
-        # Not ops.softmax, which warns of a softmax over one value; one token rightly has one.
-        # The maximum only keeps exp in range: the result does not depend on it.
-        x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=-1, keepdims=True)))
-        x = x / _sum_of_rows(x)
-        return ops.cast(_dropped(x, rate, rest[-1]) if rate else x, scores.dtype)
-
-    return fused(compute)
-
-
 def _normalized(x: Any, kind: str | None, epsilon: float, weights: Any) -> Any:
     if kind is None:
         return x
     weights = [_for_each_row(ops.cast(weight, "float32"), x) for weight in weights]
     width = ops.cast(ops.shape(x)[-1], "float32")
     if kind == "rms":
-        mean_square = _sum_of_rows(ops.square(x)) / width
+        mean_square = sum_of_rows(ops.square(x)) / width
         return x * ops.rsqrt(mean_square + epsilon) * weights[0]
-    centered = x - _sum_of_rows(x) / width
-    variance = _sum_of_rows(ops.square(centered)) / width
+    centered = x - sum_of_rows(x) / width
+    variance = sum_of_rows(ops.square(centered)) / width
     return centered * ops.rsqrt(variance + epsilon) * weights[0] + weights[1]
 
 
-def _sum_of_rows(x: Any) -> Any:
+def sum_of_rows(x: Any) -> Any:
     """Sum along the last axis, kept. A product is several times faster than XLA's sum on a CPU."""
     if keras.backend.backend() != "tensorflow":
         return ops.sum(x, axis=-1, keepdims=True)
@@ -297,7 +235,7 @@ def _for_each_row(weight: Any, x: Any) -> Any:
     return ops.reshape(rows, (-1, *(1 for _ in x.shape[1:-1]), ops.shape(weight)[0]))
 
 
-def _dropped(x: Any, rate: float, seed: Any) -> Any:
+def dropped(x: Any, rate: float, seed: Any) -> Any:
     """Dropout whose mask is a hash of seed and position: made where needed, never stored.
 
     The hash is the 32-bit finalizer of Chris Wellons's search ("hash-prospector"), twice.

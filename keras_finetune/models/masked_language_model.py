@@ -4,6 +4,7 @@ import keras
 
 from keras_finetune.models.activation import activation_function
 from keras_finetune.models.features import backbone_features, backbone_inputs
+from keras_finetune.models.features_at import features_at
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.vocabulary import GatherPositions, token_embedding, vocabulary_scores
 
@@ -18,7 +19,8 @@ def masked_language_model(
 ) -> keras.Model:
     """Put BERT's masked-language-model head on a backbone.
 
-    Only the masked positions are projected to the vocabulary, which is most of the work.
+    Only the masked positions are projected to the vocabulary, which is most of the work, and
+    pass through most of the topmost transformer block.
     Source: [BERT](https://arxiv.org/abs/1810.04805).
 
     Args:
@@ -52,7 +54,9 @@ def masked_language_model(
     if gated:
         raise ValueError(f'The dense layer has no gated activation ("{activation}"). Use "gelu".')
     positions = keras.Input((None,), dtype="int32", name="mask_positions")
-    x = GatherPositions(name="head_gather")(features, positions)
+    x = features_at(features, positions)
+    if x is None:
+        x = GatherPositions(name="head_gather")(features, positions)
     width = token_embedding(backbone).output_dim if tied else x.shape[-1]
     x = keras.layers.Dense(width, activation=function, name="head_transform")(x)
     x = make_norm("layer", norm_epsilon, name="head_norm")(x)

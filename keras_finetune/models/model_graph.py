@@ -114,11 +114,24 @@ def run_steps(steps: Sequence[Step], values: dict[int, Any], training: bool | No
     for step in steps:
         if all(number in values for number in step.outputs):
             continue
-        args, kwargs = step.node.arguments.fill_in({i: values[n] for i, n in step.inputs.items()})
-        if training is not None and isinstance(step.operation, keras.layers.Layer):
-            kwargs["training"] = training
-        outputs = keras.tree.flatten(step.operation(*args, **kwargs))
-        values.update(zip(step.outputs, outputs, strict=True))
+        run_step(step, values, training)
+
+
+def run_step(step: Step, values: dict[int, Any], training: bool | None, **more: Any) -> None:
+    """Run a step.
+
+    Args:
+        step: From a graph.
+        values: Tensors by number; what the step gives is added.
+        training: What a layer is told, or None.
+        **more: Further arguments of the call.
+    """
+    args, kwargs = step.node.arguments.fill_in({i: values[n] for i, n in step.inputs.items()})
+    kwargs.update(more)
+    if training is not None and isinstance(step.operation, keras.layers.Layer):
+        kwargs["training"] = training
+    outputs = keras.tree.flatten(step.operation(*args, **kwargs))
+    values.update(zip(step.outputs, outputs, strict=True))
 
 
 class ReadMask(keras.layers.Layer):

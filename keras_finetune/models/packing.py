@@ -42,3 +42,19 @@ def same_text(padding_mask: Any) -> Any:
     """
     source, target = padding_mask[:, None, :], padding_mask[:, :, None]
     return (source > 0) & ((source == target) | (target == 0))
+
+
+def same_text_at(padding_mask: Any, positions: Any) -> Any:
+    """Tell what tokens at some positions may attend to: those rows of `same_text`.
+
+    Args:
+        padding_mask: (batch, length) int32.
+        positions: (batch, count) int32.
+
+    Returns:
+        (batch, count, length) bool.
+    """
+    source = ops.cast(padding_mask, "int32")
+    target = ops.take_along_axis(source, positions, axis=1)[:, :, None]
+    source = source[:, None, :]
+    return (source > 0) & ((source == target) | (target == 0))

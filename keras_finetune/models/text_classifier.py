@@ -9,6 +9,7 @@ from keras_finetune.models.features import (
     backbone_inputs,
     backbone_padding_mask,
 )
+from keras_finetune.models.features_at import POSITIONS, PooledPosition, features_at
 from keras_finetune.models.pooling import POOLINGS, MaskedPooling
 
 
@@ -34,7 +35,8 @@ def text_classifier(
             `padding_mask` if sequences are padded. The decoder's features and mask are used if
             there is a decoder.
         num_classes: Number of classes, or of labels if a text may have several.
-        pooling: `"mean"`, `"max"`, `"first"` or `"last"`, over real tokens.
+        pooling: `"mean"`, `"max"`, `"first"` or `"last"`, over real tokens. With the last two, the
+            topmost transformer block computes little more than that one position.
         hidden_dim: Width of a dense layer between pooling and logits (as BERT's pooler). Default:
             no such layer.
         hidden_activation: Its activation.
@@ -65,9 +67,13 @@ def text_classifier(
             "num_classes=1 is a single yes-or-no label, which needs activation='sigmoid'. For two "
             "exclusive classes pass num_classes=2."
         )
-    x = MaskedPooling(pooling, name="head_pooling")(
-        backbone_features(backbone), padding_mask=backbone_padding_mask(backbone)
-    )
+    x, mask = backbone_features(backbone), backbone_padding_mask(backbone)
+    if pooling in POSITIONS and mask is not None:
+        positions = PooledPosition(pooling, name="head_position")(mask)
+        found = features_at(x, positions)
+        if found is not None:
+            x, mask = found, keras.ops.take_along_axis(mask, positions, axis=1)
+    x = MaskedPooling(pooling, name="head_pooling")(x, padding_mask=mask)
     if hidden_dim is not None:
         check_positive(hidden_dim=hidden_dim)
         function, gated = activation_function(hidden_activation)

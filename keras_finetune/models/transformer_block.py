@@ -16,6 +16,7 @@ from keras_finetune.models.trainable_flags import (
     get_build_config,
     hand_down_flag,
 )
+from keras_finetune.models.vocabulary import gather_positions
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -50,6 +51,8 @@ class TransformerBlock(keras.layers.Layer):
         encoder_padding_mask: (batch, source length) bool.
         position_bias: (1 or batch, num_heads, length, length), added to the scores of
             self-attention; from `RelativePositionBias`.
+        positions: (batch, count) int, to compute only these positions of the output: without
+            `position_bias`. The output then is (batch, count, hidden_dim).
 
     Example:
         >>> import numpy as np
@@ -157,16 +160,25 @@ class TransformerBlock(keras.layers.Layer):
         encoder_padding_mask: Any = None,
         position_bias: Any = None,
         training: bool | None = None,
+        *,
+        positions: Any = None,
     ) -> Any:
         def attend(x: Any) -> Any:
-            return self.attention(x, padding_mask, position_bias=position_bias, training=training)
+            return self.attention(
+                x,
+                padding_mask,
+                position_bias=position_bias,
+                positions=positions,
+                training=training,
+            )
 
         def attend_to_encoder(x: Any) -> Any:
             return self.encoder_attention(
                 x, encoder_padding_mask, encoder_output, training=training
             )
 
-        return self._run(inputs, attend, attend_to_encoder, self.feed_forward, training)
+        layers = attend, attend_to_encoder, self.feed_forward
+        return self._run(inputs, *layers, training, positions)
 
     def start(self, batch: Any, capacity: Any, encoder_output: Any = None) -> dict[str, Any]:
         """Make what `step` keeps of earlier tokens, with nothing in it.
@@ -221,17 +233,22 @@ class TransformerBlock(keras.layers.Layer):
         attend_to_encoder: Callable[[Any], Any],
         feed_forward: Callable[[Any], Any],
         training: bool | None,
+        positions: Any = None,
     ) -> Any:
         layers = [(attend, self.attention_norm)]
         if self.cross_attention:
             layers.append((attend_to_encoder, self.encoder_attention_norm))
         layers.append((feed_forward, self.feed_forward_norm))
         for layer, norm in layers:
-            if self.norm_first:
-                x = add_and_norm(x, layer(normalize(norm, x)), self.dropout, None, training)
-            else:
-                x = add_and_norm(x, layer(x), self.dropout, norm, training)
+            new = layer(normalize(norm, x) if self.norm_first else x)
+            if positions is not None and layer is attend:
+                x = gather_positions(x, positions)
+            x = add_and_norm(x, new, self.dropout, None if self.norm_first else norm, training)
         return x
+
+    def compute_output_spec(self, inputs: Any, *_: Any, positions: Any = None, **__: Any) -> Any:
+        length = (inputs if positions is None else positions).shape[1]
+        return keras.KerasTensor((inputs.shape[0], length, inputs.shape[2]), self.compute_dtype)
 
     def compute_output_shape(self, inputs_shape: Any) -> Any:
         return inputs_shape

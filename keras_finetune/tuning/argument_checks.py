@@ -15,7 +15,10 @@ _CHOSEN_LATER = ("crossentropy", "ce", "accuracy", "acc")
 
 
 def check_arguments(
-    ours: Callable[..., Any], keras_own: Callable[..., Any], given: Iterable[str]
+    ours: Callable[..., Any],
+    keras_own: Callable[..., Any],
+    given: Iterable[str],
+    others: Iterable[Callable[..., Any]] = (),
 ) -> None:
     """Refuse arguments that neither a method of `FineTuner` nor the model's takes.
 
@@ -23,9 +26,11 @@ def check_arguments(
         ours: The method of `FineTuner`.
         keras_own: The model's method of that name; one that takes any argument is believed.
         given: The names of the arguments that are meant for it.
+        others: Methods that the arguments may have been meant for.
 
     Raises:
-        TypeError: As Python's own for an unknown argument, with the nearest name.
+        TypeError: As Python's own for an unknown argument, with where it belongs or the nearest
+            name.
     """
     parameters = inspect.signature(keras_own).parameters
     if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
@@ -33,8 +38,12 @@ def check_arguments(
     known = [*inspect.signature(ours).parameters, *parameters]
     for name in given:
         if name not in known:
-            hint = did_you_mean(_FORMER_NAMES.get(name, name), known)
-            raise TypeError(f"{ours.__name__} takes no argument {name!r}.{hint}")
+            now = _FORMER_NAMES.get(name, name)
+            owners = [x.__name__ for x in others if now in inspect.signature(x).parameters]
+            hint = f" Give it to {owners[0]}(..., {now}=...)." if owners else ""
+            raise TypeError(
+                f"{ours.__name__} takes no argument {name!r}.{hint or did_you_mean(now, known)}"
+            )
 
 
 def is_int(value: Any) -> TypeGuard[int]:
@@ -56,20 +65,56 @@ def check_count(**values: Any) -> None:
             raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
 
 
-def check_fit_numbers(fit_args: Mapping[str, Any]) -> None:
-    """Refuse sizes and shares that are out of range, which Keras trains with or fails on later.
+def check_fit_numbers(epochs: Any, fit_args: Mapping[str, Any]) -> None:
+    """Refuse numbers that are out of range, which Keras trains with or fails on later.
 
     Args:
+        epochs: What was given as `epochs`.
         fit_args: Further arguments of `keras.Model.fit`.
 
     Raises:
-        ValueError: A size is no int of at least 1, or a share is not from 0 to below 1.
+        ValueError: A size is no int of at least 1, a share is not from 0 to below 1, or the first
+            epoch comes after the last.
     """
+    check_count(epochs=epochs)
+    first = fit_args.get("initial_epoch", 0)
+    if not is_int(first) or not 0 <= first < epochs:
+        raise ValueError(
+            "initial_epoch must be an int from 0 to below epochs, the number of the last epoch. "
+            f"Received: initial_epoch={first!r}, epochs={epochs}. For n more epochs give "
+            "epochs=initial_epoch + n."
+        )
+    every = fit_args.get("validation_freq", 1)
+    if not isinstance(every, list) and not (isinstance(every, int) and every >= 1):
+        raise ValueError(
+            "validation_freq must be an int of at least 1, or a list of epochs. Received: "
+            f"{every!r}"
+        )
     sizes = ("batch_size", "steps_per_epoch", "validation_batch_size", "validation_steps")
     check_count(**{name: fit_args[name] for name in sizes if fit_args.get(name) is not None})
     share = fit_args.get("validation_split") or 0.0
     if not isinstance(share, int | float) or not 0 <= share < 1:
         raise ValueError(f"validation_split must be a float from 0 to below 1. Received: {share!r}")
+
+
+def checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Return what was given as callbacks as a list; Keras takes one alone, or nested lists, too.
+
+    Args:
+        callbacks: One, a list, or None.
+
+    Raises:
+        ValueError: Something among them is no callback.
+    """
+    listed: list[Any] = [] if callbacks is None else keras.tree.flatten(callbacks)
+    for each in listed:
+        if not isinstance(each, keras.callbacks.Callback):
+            hint = f" Make one of it: {each.__name__}(...)." if isinstance(each, type) else ""
+            raise ValueError(
+                "callbacks must be a keras.callbacks.Callback or a list of them. Received: "
+                f"{each!r}.{hint}"
+            )
+    return listed
 
 
 def check_loss_and_metrics(model: keras.Model, compile_args: Mapping[str, Any]) -> None:
@@ -94,7 +139,17 @@ def check_loss_and_metrics(model: keras.Model, compile_args: Mapping[str, Any]) 
         ("metrics", "metric", keras.metrics),
         ("weighted_metrics", "metric", keras.metrics),
     ):
-        for leaf in _leaves(compile_args.get(argument)):
+        given = compile_args.get(argument)
+        if what == "metric" and not isinstance(given, list | tuple | Mapping | None):
+            raise ValueError(
+                f'{argument} must be a list, as in {argument}=["accuracy"]. Received: {given!r}'
+            )
+        for leaf in _leaves(given):
+            if isinstance(leaf, Mapping):
+                raise ValueError(
+                    f"{argument} holds the dict that keras.saving makes of a {what}, of class "
+                    f"{leaf['class_name']!r}. Give {module.__name__}.deserialize(...) of it."
+                )
             if isinstance(leaf, str):
                 _check_name(what, module, leaf)
             elif not callable(leaf) or (what == "loss" and isinstance(leaf, type)):
@@ -119,10 +174,11 @@ def _check_name(what: str, module: Any, name: str) -> None:
 
 
 def _leaves(nest: Any) -> Iterator[Any]:
-    """What stands in dicts and lists, but for objects that are written down as a dict."""
-    if nest is None or (isinstance(nest, Mapping) and "class_name" in nest):
+    """What stands in dicts and lists, objects that are written down as a dict included."""
+    if nest is None:
         return
-    if isinstance(nest, Mapping | list | tuple):
+    is_written_down = isinstance(nest, Mapping) and {"class_name", "config"} <= nest.keys()
+    if isinstance(nest, Mapping | list | tuple) and not is_written_down:
         for each in nest.values() if isinstance(nest, Mapping) else nest:
             yield from _leaves(each)
     else:

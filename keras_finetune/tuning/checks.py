@@ -13,8 +13,18 @@ from keras_finetune.tuning.data_kinds import (
     is_arrays,
     is_tf_dataset,
 )
-from keras_finetune.tuning.input_checks import check_inputs, refuse_no_labels
-from keras_finetune.tuning.label_checks import check_classes, check_labels, num_outputs
+from keras_finetune.tuning.input_checks import (
+    check_inputs,
+    known_shape,
+    refuse_no_labels,
+    trains_as_keras,
+)
+from keras_finetune.tuning.label_checks import (
+    check_classes,
+    check_label_shape,
+    check_labels,
+    num_outputs,
+)
 
 
 def check_fit_data(
@@ -112,6 +122,7 @@ def _check_arrays(
         check_inputs(side, model, x)
         _check_token_ids(side, model, x)
     labels = list(arrays_in(y, "y"))
+    _check_label_shapes(side, model, loss, labels)
     if len(labels) != 1:
         return None
     return check_labels(side, loss, num_outputs(model), labels[0])
@@ -154,6 +165,15 @@ def _check_spec(side: str, model: keras.Model, loss: Any, spec: Any) -> None:
     if not isinstance(spec, tuple) or len(spec) == 1:
         refuse_no_labels(side, model, loss, in_batches=True)
     check_inputs(side, model, spec[0] if isinstance(spec, tuple) else spec)
+    if isinstance(spec, tuple) and len(spec) > 1:
+        _check_label_shapes(side, model, loss, keras.tree.flatten(spec[1]))
+
+
+def _check_label_shapes(side: str, model: keras.Model, loss: Any, labels: list[Any]) -> None:
+    """Check those of one output; what a training of the model's own takes is not known."""
+    shape = known_shape(labels[0]) if len(labels) == 1 else None
+    if shape is not None and trains_as_keras(model):
+        check_label_shape(side, loss, num_outputs(model), shape)
 
 
 def _check_token_ids(side: str, model: keras.Model, x: Any) -> None:

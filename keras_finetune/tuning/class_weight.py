@@ -1,6 +1,8 @@
 """Class weights that make rare classes count as much as frequent ones."""
 
+import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -46,7 +48,10 @@ def weights_from_counts(counts: Any) -> dict[int, float]:
 
 
 def resolve_class_weight(
-    class_weight: "Mapping[int, float] | str | None", x: Any, y: Any
+    class_weight: "Mapping[int, float] | str | None",
+    x: Any,
+    y: Any,
+    num_classes: int | None = None,
 ) -> "dict[int, float] | None":
     """Turn what `fit` was given as `class_weight` into what Keras takes.
 
@@ -54,10 +59,13 @@ def resolve_class_weight(
         class_weight: A dict from class to weight, `"balanced"`, or None.
         x: What goes into `fit`; data sets of `keras_finetune.tasks` know their `label_counts`.
         y: Labels, if `x` is arrays.
+        num_classes: int, classes that the model knows; None if that is not known.
     """
-    if class_weight is None or isinstance(class_weight, Mapping):
-        return None if class_weight is None else dict(class_weight)
-    if class_weight != "balanced":
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, Mapping):
+        return _checked_weights(class_weight, num_classes)
+    if not isinstance(class_weight, str) or class_weight != "balanced":
         raise ValueError(
             'class_weight must be a dict from class to weight, or "balanced". '
             f"Received: {class_weight!r}"
@@ -71,3 +79,21 @@ def resolve_class_weight(
             "set does not say. Give keras_finetune.tuning.balanced_class_weight(labels)."
         )
     return balanced_class_weight(y)
+
+
+def _checked_weights(class_weight: Mapping[Any, Any], num_classes: int | None) -> dict[int, float]:
+    """Refuse classes that there are not, which Keras leaves aside, and weights that are none."""
+    upper = "" if num_classes is None else f" to {num_classes - 1}"
+    for label, weight in class_weight.items():
+        number = float(label) if isinstance(label, Real) else -1.0
+        if not number.is_integer() or not 0 <= number < (num_classes or math.inf):
+            raise ValueError(
+                f"class_weight must be a dict from class, an int from 0{upper}, to weight. "
+                f"Received the class {label!r}."
+            )
+        if not isinstance(weight, Real) or not 0 <= float(weight) < math.inf:
+            raise ValueError(
+                "A class weight must be a number of at least 0. Received: "
+                f"class_weight={{{label!r}: {weight!r}, ...}}."
+            )
+    return {int(label): float(weight) for label, weight in class_weight.items()}

@@ -10,7 +10,7 @@ from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.models.token_accuracy import TokenAccuracy
 from keras_finetune.tuning.compilation import compiled_with
 from keras_finetune.tuning.frozen_prefix import COUNTED
-from keras_finetune.tuning.input_checks import trains_as_keras
+from keras_finetune.tuning.input_checks import own_step_method
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
 # Losses whose value at a position depends on nothing but that position.
@@ -33,7 +33,7 @@ def counts_in_part(cut: PrefixCut | None, x: Any) -> bool:
     if cut is None or cut.head is None or not _has_weights_of_tokens(x):
         return False
     model = cut.graph.model
-    if not trains_as_keras(model):
+    if own_step_method(model) is not None:
         return False
     compiled = compiled_with(model)
     loss = compiled.get("loss")

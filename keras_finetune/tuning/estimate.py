@@ -21,7 +21,9 @@ from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,
     folder_of,
     frozen_once,
+    is_asked,
     plan_cache,
+    refuse_if_asked,
 )
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
 from keras_finetune.tuning.recipe import Recipe
@@ -133,7 +135,8 @@ def estimate_stages(
                 stage.apply(model)
                 if stage.learning_rate is not None:
                     of_stage = replace(recipe, learning_rate=stage.learning_rate)
-            measured = _measure(model, of_stage, data, epochs, cache_frozen)
+            cached = cache_frozen if stage is None or find_cut(model) else False
+            measured = _measure(model, of_stage, data, epochs, cached)
         memory = measured.peak_memory_gb - kept_bytes / 1e9 * (not on_gpu())
         name = "fit" if stage is None else stage.name
         found.append(replace(measured, name=name, peak_memory_gb=memory))
@@ -152,9 +155,11 @@ def _measure(
     compilation = Compilation(model)
     compilation.recipe = recipe
     compilation.prepare(steps * epochs)
-    asked = cache_frozen != "auto" and cache_frozen is not False
+    asked = is_asked(cache_frozen)
     cut = None if cache_frozen is False else find_cut(model)
     kept = plan_cache(cut, data, PrefixCache(folder_of(cache_frozen)).folder, epochs, asked=asked)
+    if isinstance(kept, str):
+        refuse_if_asked(cache_frozen, kept)
     at_once = choose_steps_per_execution(model, data.x, data.fit_args)
     sample = sample_data(data, at_once)
     start = cache_seconds = 0.0

@@ -12,9 +12,9 @@ import rich
 
 from keras_finetune.tuning.argument_checks import (
     check_arguments,
-    check_count,
     check_fit_numbers,
     check_loss_and_metrics,
+    checked_callbacks,
 )
 from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
@@ -30,7 +30,7 @@ from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
-from keras_finetune.tuning.label_checks import check_loss
+from keras_finetune.tuning.label_checks import check_loss, num_classes
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
@@ -40,6 +40,7 @@ from keras_finetune.tuning.prefix_choice import (
     folder_of,
     frozen_once,
 )
+from keras_finetune.tuning.prefix_cut import find_cut
 from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
@@ -141,7 +142,7 @@ class FineTuner:
             **compile_args: Further arguments of `keras.Model.compile`.
         """
         self._refuse_while_fitting("compile")
-        check_arguments(self.compile, self.model.compile, compile_args)
+        check_arguments(self.compile, self.model.compile, compile_args, (self.fit, self.model.fit))
         of_the_model = compiled_with(self.model)
         given = {"loss": loss, "metrics": metrics, **compile_args}
         compile_args = of_the_model | {k: v for k, v in given.items() if v is not None}
@@ -195,7 +196,7 @@ class FineTuner:
         *,
         validation_data: Any = None,
         epochs: int = 1,
-        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        callbacks: "keras.callbacks.Callback | Sequence[keras.callbacks.Callback] | None" = None,
         class_weight: "Mapping[int, float] | str | None" = None,
         early_stopping: "bool | keras.callbacks.EarlyStopping" = True,
         cache_frozen: CacheFrozen = "auto",
@@ -214,7 +215,7 @@ class FineTuner:
             y: Labels, if `x` is arrays.
             validation_data: As for `keras.Model.fit`.
             epochs: As for `keras.Model.fit`: how many, or with `initial_epoch` up to which.
-            callbacks: Any Keras callbacks.
+            callbacks: Any Keras callbacks, one or a list.
             class_weight: A dict from class to weight, or `"balanced"`.
             early_stopping: With validation data, True stops after three epochs without a lower
                 validation loss and restores the weights of the best epoch. A
@@ -232,16 +233,16 @@ class FineTuner:
         """
         started = time.perf_counter()
         self._refuse_while_fitting("fit")
-        check_arguments(self.fit, self.model.fit, fit_args)
-        check_count(epochs=epochs)
-        check_fit_numbers(fit_args)
+        self._check_fit_arguments(epochs, fit_args)
+        callbacks = checked_callbacks(callbacks)
         check_cache_frozen(cache_frozen)
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
-        stopping = early_stopping_callbacks(early_stopping, validated, callbacks or [])
+        stopping = early_stopping_callbacks(early_stopping, validated, callbacks)
         recipe = self._compilation.current_recipe()
         loss = recipe.compile_args.get("loss")
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
-        class_weight = resolve_class_weight(class_weight, x, y)
+        classes = num_classes(self.model, loss)
+        class_weight = resolve_class_weight(class_weight, x, y, classes)
         build(self.model, x)
         check_loss(self.model, loss)
         steps = count_steps(x, fit_args)
@@ -265,9 +266,7 @@ class FineTuner:
                 ) as data,
             ):
                 recorder = EpochRecorder(self.history, data.x)
-                at_once = choose_steps_per_execution(
-                    self.model, data.x, data.fit_args, callbacks or []
-                )
+                at_once = choose_steps_per_execution(self.model, data.x, data.fit_args, callbacks)
                 with (
                     maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
                     steps_per_execution(self.model, at_once),
@@ -281,7 +280,7 @@ class FineTuner:
                         data.y,
                         validation_data=data.validation_data,
                         epochs=epochs,
-                        callbacks=[*own, *(callbacks or [])],
+                        callbacks=[*own, *callbacks],
                         class_weight=class_weight,
                         **data.fit_args,
                     )
@@ -312,13 +311,16 @@ class FineTuner:
             stages: From `gradual_unfreezing`, `linear_probe_then_tune`, or made by hand.
             x: As for `fit`.
             y: As for `fit`.
-            **fit_args: Further arguments of `fit`, for every stage.
+            **fit_args: Further arguments of `fit`, for every stage; `cache_frozen=True` or a folder
+                for those stages in which layers are frozen below what trains.
 
         Returns:
             The Keras `History` of each stage.
         """
-        if "epochs" in fit_args:
-            raise ValueError("Each Stage says its epochs. Leave epochs out of fit_stages.")
+        for name in ("epochs", "initial_epoch"):
+            if name in fit_args:
+                raise ValueError(f"Each Stage says its epochs. Leave {name} out of fit_stages.")
+        check_cache_frozen(fit_args.get("cache_frozen", "auto"))
         stages = checked_stages(self.model, stages)
         recipe = self._compilation.current_recipe()
         histories = []
@@ -328,7 +330,8 @@ class FineTuner:
                 stage.apply(self.model)
                 if stage.learning_rate is not None:
                     self._compilation.recipe = replace(recipe, learning_rate=stage.learning_rate)
-                histories.append(self.fit(x, y, epochs=stage.epochs, **fit_args))
+                args = fit_args if find_cut(self.model) else fit_args | {"cache_frozen": "auto"}
+                histories.append(self.fit(x, y, epochs=stage.epochs, **args))
         finally:
             self._in_stages = False
             self._cache = None
@@ -365,9 +368,8 @@ class FineTuner:
             The estimate; `rich.print` shows it as a table.
         """
         self._refuse_while_fitting("estimate")
-        check_arguments(self.fit, self.model.fit, fit_args)
-        check_count(epochs=epochs)
-        check_fit_numbers(fit_args)
+        self._check_fit_arguments(epochs, fit_args)
+        epochs -= fit_args.pop("initial_epoch", 0)
         check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
         check_fit_data(
@@ -435,6 +437,11 @@ class FineTuner:
         if self._cache is None or folder is not None:
             self._cache = PrefixCache(folder)
         return self._cache
+
+    def _check_fit_arguments(self, epochs: int, fit_args: Mapping[str, Any]) -> None:
+        others = (self.compile, self.model.compile)
+        check_arguments(self.fit, self.model.fit, fit_args, others)
+        check_fit_numbers(epochs, fit_args)
 
     def _refuse_while_fitting(self, what: str) -> None:
         if self._fitting:

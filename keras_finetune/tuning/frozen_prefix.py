@@ -9,7 +9,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.models.model_graph import CarryMask, ReadMask, Step, needed_steps, run_steps
+from keras_finetune.models.features_at import computes_at
+from keras_finetune.models.flash_attention import has_flash_attention
+from keras_finetune.models.model_graph import (
+    CarryMask,
+    ReadMask,
+    Step,
+    needed_steps,
+    run_step,
+    run_steps,
+)
 from keras_finetune.models.vocabulary import gather_positions
 from keras_finetune.tuning.prefix_cut import PrefixCut
 
@@ -73,12 +82,16 @@ def cut_model(
             values = dict(zip(graph.inputs, flat, strict=True))
             run_steps(cut.prefix, values, training=False)
         if counted is not None and head is not None:
-            run_steps(below_head, values, training)
-            kept = read(values[head])
-            values[head] = gather_positions(values[head], counted)
-            if kept is not None:
-                kept = ops.take_along_axis(kept, ops.cast(counted, "int32"), axis=1)
-                values[head] = carry((values[head], kept))
+            at = ops.cast(counted, "int32")
+            if below_head and _computes_at(below_head[-1]):
+                run_steps(below_head[:-1], values, training)
+                run_step(below_head[-1], values, training, positions=at)
+            else:
+                run_steps(below_head, values, training)
+                kept = read(values[head])
+                values[head] = gather_positions(values[head], at)
+                if kept is not None:
+                    values[head] = carry((values[head], ops.take_along_axis(kept, at, axis=1)))
         run_steps(cut.suffix, values, training)
         outputs = [values[number] for number in graph.outputs]
         packed = keras.tree.pack_sequence_as(functional._outputs_struct, outputs)
@@ -243,6 +256,11 @@ def _set_functions(model: keras.Model, config: Any, functions: dict[str, Any]) -
     is_current = config is getattr(model, "_compile_config", None)
     for name in _FUNCTIONS:
         setattr(model, name, functions.get(name) if is_current else None)
+
+
+def _computes_at(step: Step) -> bool:
+    # Flash attention for all positions takes less memory than the scores of some.
+    return computes_at(step.operation, step.node) and not has_flash_attention()
 
 
 def _is_same(cut: PrefixCut, other: PrefixCut | None) -> bool:

@@ -10,7 +10,7 @@ from keras_finetune.suggest import did_you_mean
 
 
 def check_inputs(side: str, model: keras.Model, x: Any) -> None:
-    """Refuse data that lacks inputs of a functional or sequential model, or has too many.
+    """Refuse data that lacks inputs of a functional or sequential model, or is of another shape.
 
     Args:
         side: What to call the data in an error.
@@ -45,14 +45,73 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
                 f"The {side} lacks the input {_listed(missing)}. The model takes {_listed(named)}. "
                 f"Received: {_listed(x)}.{hint}"
             )
+        given = {name: x[name] for name in named if name in x}
+        _check_shapes(side, model, named, given, given)
         return
-    count = len(keras.tree.flatten(x))
+    flat = keras.tree.flatten(x)
+    count = len(flat)
     if not len(needed) <= count <= len(named):
         shown = ", ".join(f"{name!r}: ..." for name in named)
         raise ValueError(
             f"The model takes {len(named)} input(s), but the {side} has {count} of no name. Give a "
             f"dict: {{{shown}}}."
         )
+    if count == len(named):
+        _check_shapes(side, model, named, dict(zip(named, flat, strict=True)), x)
+
+
+def _check_shapes(
+    side: str, model: keras.Model, named: Mapping[str, Any], given: Mapping[str, Any], x: Any
+) -> None:
+    """Refuse arrays of another shape than the inputs have, unless the model takes them as well.
+
+    A `Sequential` model takes rows of other lengths, and all take or leave a last axis of 1.
+    """
+    shapes = {name: known_shape(array) for name, array in given.items()}
+    wrong = {
+        name: shape
+        for name, shape in shapes.items()
+        if shape is not None and not _fits(shape, named[name].shape)
+    }
+    if not wrong or None in shapes.values() or _takes_rows_like(model, x):
+        return
+    expected = {name: ("batch", *named[name].shape[1:]) for name in wrong}
+    lacks_rows = any(len(shape) < len(named[name].shape) for name, shape in wrong.items())
+    hint = " The first axis must be the rows: dataset.batch(32), or x[None] for a single row."
+    raise ValueError(
+        f"The model takes {_with_shapes(expected)}, but the {side} has {_with_shapes(wrong)}."
+        f"{hint if lacks_rows else ''}"
+    )
+
+
+def known_shape(array: Any) -> tuple[int | None, ...] | None:
+    """Return the shape of an array or a spec; None where not even its rank is known."""
+    shape = getattr(array, "shape", None)
+    if shape is None or getattr(shape, "rank", 0) is None:
+        return None
+    return tuple(shape)
+
+
+def _fits(shape: tuple[int | None, ...], expected: tuple[int | None, ...]) -> bool:
+    """Whether all sizes are the same that are known, but for the number of rows."""
+    if len(shape) != len(expected):
+        return False
+    pairs = zip(shape[1:], expected[1:], strict=True)
+    return all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _takes_rows_like(model: keras.Model, x: Any) -> bool:
+    """Try it with two rows of ones; an axis of one row is dropped where Keras drops those of 1."""
+
+    def rows_like(array: Any) -> Any:
+        dtype = keras.backend.standardize_dtype(getattr(array, "dtype", None))
+        return keras.ops.ones([2, *(size or 1 for size in tuple(array.shape)[1:])], dtype)
+
+    try:
+        model(keras.tree.map_structure(rows_like, x), training=False)
+    except Exception:  # Each backend and layer raises its own.
+        return False
+    return True
 
 
 def refuse_no_labels(side: str, model: keras.Model, loss: Any, *, in_batches: bool = False) -> None:
@@ -74,13 +133,37 @@ def refuse_no_labels(side: str, model: keras.Model, loss: Any, *, in_batches: bo
 
 def trains_as_keras(model: keras.Model) -> bool:
     """Tell whether a model computes its loss and its steps as `keras.Model` does."""
-    names = ("train_step", "compute_loss")
-    return all(getattr(type(model), name) is getattr(keras.Model, name) for name in names)
+    return not any(_is_own(model, name) for name in ("train_step", "compute_loss"))
+
+
+def own_step_method(model: keras.Model) -> str | None:
+    """Return the first method of a model's own that is given inputs and labels in `fit`.
+
+    Args:
+        model: Any Keras model.
+
+    Returns:
+        Its name; None where all of them are those of `keras.Model`.
+    """
+    names = ("train_step", "test_step", "compute_loss", "compute_metrics")
+    return next((name for name in names if _is_own(model, name)), None)
+
+
+def _is_own(model: keras.Model, name: str) -> bool:
+    changed = getattr(type(model), name) is not getattr(keras.Model, name)
+    return changed or name in vars(model)
 
 
 def _is_optional(symbol: Any) -> bool:
     history = getattr(symbol, "_keras_history", None)
     return bool(getattr(getattr(history, "operation", None), "optional", False))
+
+
+def _with_shapes(shapes: Mapping[str, Any]) -> str:
+    def shown(shape: tuple[Any, ...]) -> str:
+        return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+
+    return ", ".join(f"{name!r} of shape {shown(shape)}" for name, shape in shapes.items())
 
 
 def _listed(names: Any) -> str:

@@ -5,8 +5,14 @@ from typing import Any
 import keras
 import numpy as np
 
-_SPARSE, _ONE_HOT, _BINARY = "sparse", "one-hot", "binary"
+_SPARSE, _ONE_HOT, _BINARY, _OF_NUMBERS = "sparse", "one-hot", "binary", "of numbers"
 _ONE_HOT_LOSSES = ("categoricalcrossentropy", "categoricalfocalcrossentropy")
+# Those of Keras that compare each output with a number of its own.
+_LOSSES_OF_NUMBERS = (
+    *("mse", "mae", "mape", "msle", "meansquarederror", "meanabsoluteerror"),
+    *("meanabsolutepercentageerror", "meansquaredlogarithmicerror", "cosinesimilarity", "huber"),
+    *("logcosh", "poisson", "kld", "kldivergence", "hinge", "squaredhinge", "categoricalhinge"),
+)
 
 
 def check_loss(model: keras.Model, loss: Any) -> None:
@@ -24,7 +30,8 @@ def check_loss(model: keras.Model, loss: Any) -> None:
         ...
         ValueError: The loss 'sparse_categorical_crossentropy' expects probabilities, but the ...
     """
-    if not (isinstance(loss, str | keras.losses.Loss)) or _loss_kind(loss) is None:
+    is_judged = _loss_kind(loss) not in (None, _OF_NUMBERS)
+    if not is_judged or not isinstance(loss, str | keras.losses.Loss):
         return
     activation = _last_activation(model)
     if activation is None:
@@ -61,12 +68,6 @@ def check_labels(
     kind = _loss_kind(loss)
     flat = labels.ndim == 1 or (labels.ndim == 2 and labels.shape[1] == 1)
     if kind == _ONE_HOT:
-        if units is not None and (labels.ndim < 2 or labels.shape[-1] != units):
-            raise ValueError(
-                f"categorical_crossentropy expects one-hot labels of shape (rows, {units}). The "
-                f"{side} has labels of shape {labels.shape}. Use keras.utils.to_categorical(y, "
-                f"{units}), or the loss sparse_categorical_crossentropy for integer labels."
-            )
         if labels.size and (labels.min() < 0 or labels.max() > 1):
             raise ValueError(
                 f"One-hot labels are 0 and 1, or shares between. The {side} has labels from "
@@ -74,12 +75,6 @@ def check_labels(
             )
         return labels.reshape(-1, labels.shape[-1]).sum(axis=0) if labels.ndim == 2 else None
     if kind not in (_SPARSE, _BINARY) or not flat:
-        if kind == _SPARSE and units is not None:
-            raise ValueError(
-                "sparse_categorical_crossentropy expects integer labels of shape (rows,). The "
-                f"{side} has labels of shape {labels.shape}. Use the loss "
-                "categorical_crossentropy for one-hot labels."
-            )
         return None
     labels = labels.reshape(-1)
     if kind == _BINARY and units not in (1, None):
@@ -95,6 +90,54 @@ def check_labels(
                 '"mean_squared_error".'
             )
     return _count(side, labels, 2 if kind == _BINARY else units)
+
+
+def check_label_shape(
+    side: str, loss: Any, units: int | None, shape: tuple[int | None, ...]
+) -> None:
+    """Refuse labels of a shape that fails in the first step, or is spread over the outputs.
+
+    Args:
+        side: What to call the data in an error.
+        loss: What `compile` was given.
+        units: The model's outputs, or None if not known.
+        shape: The labels' shape with the axis of rows, None where it varies.
+
+    Example:
+        >>> check_label_shape("training data", "mse", 3, (32, 3))
+        >>> check_label_shape("training data", "mse", 3, (32, 1))
+        Traceback (most recent call last):
+        ...
+        ValueError: The loss mse compares each of the model's 3 output(s) with a number of its ...
+    """
+    kind = _loss_kind(loss)
+    if kind is None or units is None or not shape or None in shape[1:]:
+        return
+    sizes, of_outputs = _without_last_one(shape[1:]), _without_last_one((units,))
+    if kind == _SPARSE and sizes:
+        raise ValueError(
+            "sparse_categorical_crossentropy expects integer labels of shape (rows,). The "
+            f"{side} has labels of shape {shape}. Use the loss categorical_crossentropy for "
+            "one-hot labels."
+        )
+    if kind == _ONE_HOT and sizes != of_outputs:
+        raise ValueError(
+            f"categorical_crossentropy expects one-hot labels of shape (rows, {units}). The "
+            f"{side} has labels of shape {shape}. Use keras.utils.to_categorical(y, {units}), or "
+            "the loss sparse_categorical_crossentropy for integer labels."
+        )
+    if kind in (_BINARY, _OF_NUMBERS) and sizes != of_outputs:
+        raise ValueError(
+            f"The loss {_loss_name(loss)} compares each of the model's {units} output(s) with a "
+            f"number of its own, but the {side} has labels of shape {shape}. For classes use the "
+            "loss sparse_categorical_crossentropy; for numbers to predict give the last layer as "
+            "many units as a row has numbers."
+        )
+
+
+def _without_last_one(sizes: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    """Keras adds or drops a last axis of 1 where only one side has it."""
+    return sizes[:-1] if sizes[-1:] == (1,) else sizes
 
 
 def _count(side: str, labels: np.ndarray, classes: int | None) -> np.ndarray:
@@ -136,19 +179,37 @@ def num_outputs(model: keras.Model) -> int | None:
     return outputs[0].shape[-1]
 
 
+def num_classes(model: keras.Model, loss: Any) -> int | None:
+    """Return how many classes a model tells apart, or None where that is not known."""
+    units, kind = num_outputs(model), _loss_kind(loss)
+    if units is None or kind not in (_SPARSE, _ONE_HOT, _BINARY):
+        return None
+    return max(units, 2)
+
+
+def _loss_name(loss: Any) -> str:
+    if isinstance(loss, str):
+        return loss
+    return str(getattr(_definition(loss), "__name__", ""))
+
+
+def _definition(loss: Any) -> Any:
+    """The class or function that a loss is."""
+    return type(loss) if isinstance(loss, keras.losses.Loss) else loss
+
+
 def _loss_kind(loss: Any) -> str | None:
-    if isinstance(loss, keras.losses.Loss):
-        name = type(loss).__name__
-    elif callable(loss):
-        name = getattr(loss, "__name__", "")
-    else:
-        name = loss if isinstance(loss, str) else ""
-    name = name.lower().replace("_", "")
+    name = _loss_name(loss).lower().replace("_", "")
     if "sparsecategorical" in name:
         return _SPARSE
     if "binary" in name and "crossentropy" in name:
         return _BINARY
-    return _ONE_HOT if name in _ONE_HOT_LOSSES else None
+    if name in _ONE_HOT_LOSSES:
+        return _ONE_HOT
+    # The user's own may take classes under such a name.
+    module = "keras" if isinstance(loss, str) else getattr(_definition(loss), "__module__", "")
+    is_keras_own = module.split(".")[0] == "keras"
+    return _OF_NUMBERS if name in _LOSSES_OF_NUMBERS and is_keras_own else None
 
 
 def _wrapped_from_logits(loss: Any) -> bool:

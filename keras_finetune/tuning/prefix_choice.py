@@ -16,6 +16,7 @@ from keras_finetune.models.fused import plain
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, count_rows, is_arrays
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
+from keras_finetune.tuning.input_checks import own_step_method
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
 from keras_finetune.tuning.prefix_rows import rows_of
@@ -28,6 +29,7 @@ _LEAST_SHARE = 0.1
 # Tokens from which on fused kernels save more time than compiling them takes, and some of memory.
 _WORTH_COMPILING = 1_000_000
 _NO_CUT = "no layer below the lowest trainable one is frozen, or the model has a call of its own"
+_DRAWN_ANEW = "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
 
 
 @contextmanager
@@ -58,19 +60,18 @@ def frozen_once(
     Raises:
         ValueError: Caching was asked for and is not possible.
     """
-    asked = cache_frozen != "auto" and cache_frozen is not False
+    asked = is_asked(cache_frozen)
     cut = None if frozen_dropout else find_cut(model)
     say = _say if data.fit_args.get("verbose", 1) else (lambda _: None)
-    reason = _no_cut(model, frozen_dropout) if cut is None else None
+    reason = None if cut is not None else _DRAWN_ANEW if frozen_dropout else _NO_CUT
     whole = uncut(model) if cut is None else None
     some_count = counts_in_part(cut or whole, data.x)
     with cut_model(model, cut or (whole if some_count else None), known):
         if cut is not None and cache_frozen is not False:
             found = _served(cut, data, cache, epochs, asked, say)
             data, reason = (data, found) if isinstance(found, str) else (found, None)
-        if reason and asked:
-            taken = "" if cache_frozen is True else ", a folder to keep activations in,"
-            raise ValueError(f"cache_frozen={cache_frozen!r}{taken} is not possible: {reason}.")
+        if reason:
+            refuse_if_asked(cache_frozen, reason)
         if reason and cut is not None and epochs > 1:
             say(f"The frozen layers run in every epoch: {reason}.")
         if some_count:
@@ -114,6 +115,22 @@ def check_cache_frozen(cache_frozen: Any) -> None:
         )
 
 
+def is_asked(cache_frozen: CacheFrozen) -> bool:
+    """Tell whether activations are to be kept even where little is saved."""
+    return cache_frozen != "auto" and cache_frozen is not False
+
+
+def refuse_if_asked(cache_frozen: CacheFrozen, reason: str) -> None:
+    """Refuse to go on without activations that were asked for.
+
+    Raises:
+        ValueError: They were.
+    """
+    if is_asked(cache_frozen):
+        taken = "" if cache_frozen is True else ", a folder to keep activations in,"
+        raise ValueError(f"cache_frozen={cache_frozen!r}{taken} is not possible: {reason}.")
+
+
 def folder_of(cache_frozen: CacheFrozen) -> "str | os.PathLike[str] | None":
     """Return the folder that `cache_frozen` names; None if it names none."""
     return None if isinstance(cache_frozen, bool) or cache_frozen == "auto" else cache_frozen
@@ -136,6 +153,8 @@ def plan_cache(
     """
     if cut is None:
         return _NO_CUT
+    if own := own_step_method(cut.graph.model):
+        return f"the model has a {own} of its own, which may need its inputs"
     data = _with_validation_split(data)
     rows = _training_rows(cut.graph.model, data)
     if isinstance(rows, str):
@@ -200,12 +219,6 @@ def disk_budget(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free // 2
-
-
-def _no_cut(model: keras.Model, frozen_dropout: bool) -> str:
-    if frozen_dropout:
-        return "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
-    return _NO_CUT
 
 
 def _training_rows(model: keras.Model, data: FitData) -> Rows | str:

@@ -121,6 +121,23 @@ def test_start_at_goes_on_exactly(store):
         dataset.start_at(0, 8)
 
 
+def test_the_same_batches_as_numpy_arrays(store):
+    def features(batch, rng):
+        noise = rng.random((len(batch["row"]), 2))
+        return {"ids": batch["token_ids"], "noise": noise}, batch["label"].astype("int8")
+
+    dataset, other = (make_dataset(store, features, shuffle=True, seed=1) for _ in range(2))
+    for epoch in range(2):
+        assert dataset.epochs.next == epoch
+        for (x, y), (arrays, labels) in zip(dataset, other.as_numpy_iterator(), strict=True):
+            for found, wanted in (*((arrays[n], x[n].numpy()) for n in x), (labels, y.numpy())):
+                assert found.dtype == wanted.dtype
+                np.testing.assert_array_equal(found, wanted)
+    assert other.epochs.next == 2
+    x, _ = next(dataset.start_at(1, 3).as_numpy_iterator())
+    np.testing.assert_array_equal(x["ids"], list(dataset.start_at(1))[3][0]["ids"].numpy())
+
+
 def test_sizes_are_known_where_they_do_not_vary(store):
     def features(batch, rng):
         ids = batch["token_ids"]

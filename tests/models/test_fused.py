@@ -5,7 +5,8 @@ from keras import ops
 
 from keras_finetune.models import fused as module
 from keras_finetune.models.activation import gelu, gelu_approximate, silu
-from keras_finetune.models.fused import add_and_norm, attention_weights, fused, normalize
+from keras_finetune.models.attention_weights import attention_weights
+from keras_finetune.models.fused import add_and_norm, fused, normalize
 from keras_finetune.models.normalization import make_norm
 
 pytestmark = pytest.mark.backends

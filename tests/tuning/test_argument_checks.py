@@ -1,6 +1,7 @@
 """What `FineTuner` refuses before Keras sees it."""
 
 import math
+import re
 
 import keras
 import numpy as np
@@ -31,6 +32,12 @@ pytestmark = pytest.mark.backends
         ({"metrics": ["acuracy"]}, "Keras has no metric 'acuracy'. Did you mean \"accuracy\""),
         ({"weighted_metrics": [["nonsense"]]}, "Keras has no metric 'nonsense'"),
         ({"metrics": ["MeanIoU"]}, "Give the object"),
+        ({"metrics": "accuracy"}, r'metrics must be a list, as in metrics=\["accuracy"\]'),
+        ({"loss": keras.losses.serialize(keras.losses.Huber())}, "'Huber'. Give keras.losses.dese"),
+        (
+            {"loss": [keras.losses.serialize(keras.losses.poisson)]},
+            "the dict that keras.saving",
+        ),
         ({"loss": "sparse_categorical_crossentropy"}, "expects probabilities"),
     ],
 )
@@ -58,12 +65,33 @@ def test_unknown_arguments(model, data, loss, call, wrong, meant):
 
 
 @pytest.mark.parametrize(
+    ("call", "wrong", "right"),
+    [
+        ("fit", "lr", "compile(..., learning_rate=...)"),
+        ("fit", "schedule", "compile(..., schedule=...)"),
+        ("fit_stages", "learning_rate", "compile(..., learning_rate=...)"),
+        ("estimate", "precision", "compile(..., precision=...)"),
+        ("compile", "batch_size", "fit(..., batch_size=...)"),
+    ],
+)
+def test_arguments_of_another_method(model, data, loss, call, wrong, right):
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    arguments = {"compile": ("adam", loss), "fit_stages": ([Stage("head", ("head",))], *data)}
+    with pytest.raises(TypeError, match=re.escape(f"no argument '{wrong}'. Give it to {right}")):
+        getattr(tuner, call)(*arguments.get(call, data), **{wrong: 1})
+
+
+@pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"epochs": 0}, "epochs must be an int of at least 1. Received: epochs=0"),
         ({"epochs": True}, "epochs must be an int"),
         ({"early_stopping": 3}, "early_stopping must be True, False or a keras.callbacks"),
         ({"early_stopping": keras.callbacks.EarlyStopping()}, "needs validation_data"),
+        ({"callbacks": [None]}, "callbacks must be a keras.callbacks.Callback .* Received: None"),
+        ({"callbacks": [keras.callbacks.TerminateOnNaN]}, r"Make one of it: TerminateOnNaN\("),
+        ({"callbacks": "TerminateOnNaN"}, "callbacks must be .* Received: 'TerminateOnNaN'"),
         ({"cache_frozen": "maybe"}, "cache_frozen='maybe', a folder to keep activations in, is"),
     ],
 )
@@ -91,6 +119,10 @@ def test_numpy_numbers_are_numbers(model, data, loss):
         ({"batch_size": 0}, "batch_size must be an int of at least 1"),
         ({"batch_size": "8"}, "batch_size must be an int of at least 1"),
         ({"steps_per_epoch": -1}, "steps_per_epoch must be an int of at least 1"),
+        ({"initial_epoch": None}, "initial_epoch must be an int from 0 to below epochs"),
+        ({"initial_epoch": -1}, "initial_epoch must be an int from 0 to below epochs"),
+        ({"initial_epoch": 2, "epochs": 2}, "For n more epochs give epochs=initial_epoch . n"),
+        ({"validation_freq": 0}, "validation_freq must be an int of at least 1, or a list"),
         ({"validation_split": 1.5}, "validation_split must be a float from 0 to below 1"),
         ({"validation_split": "0.1"}, "validation_split must be a float from 0 to below 1"),
     ],
@@ -101,6 +133,22 @@ def test_sizes_that_keras_trains_with(wrong, message):
     x = np.ones((8, 4), "float32")
     with pytest.raises(ValueError, match=message):
         FineTuner(model).fit(x, x[:, :1], verbose=0, **wrong)
+
+
+def test_one_callback_alone_is_taken_as_keras_takes_it(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    seen = []
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
+    tuner.fit(*data, callbacks=callback, epochs=2, initial_epoch=1, verbose=0)
+    assert seen == [1]
+
+
+def test_stages_say_their_epochs(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match="Leave initial_epoch out of fit_stages"):
+        tuner.fit_stages([Stage("head", ("head",))], *data, initial_epoch=1, verbose=0)
 
 
 def test_a_class_is_no_loss():

@@ -1,7 +1,9 @@
+import keras
 import numpy as np
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
+from keras_finetune import FineTuner
 from keras_finetune.tuning import balanced_class_weight
 from keras_finetune.tuning.class_weight import resolve_class_weight
 
@@ -34,3 +36,29 @@ def test_refused():
         resolve_class_weight("balanced", iter([]), None)
     with pytest.raises(ValueError, match='or "balanced"'):
         resolve_class_weight("ballanced", None, None)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"0": 1.0, "1": 2.0}, "from class, an int from 0 to 1, to weight. .* the class '0'"),
+        ({0: 1.0, 2: 2.0}, "Received the class 2"),
+        ({-1: 1.0}, "Received the class -1"),
+        ({0: -1.0}, "must be a number of at least 0. Received: class_weight={0: -1.0"),
+        ({0: float("nan")}, "must be a number of at least 0"),
+        ({0: 1.0, 1: None}, "must be a number of at least 0"),
+        ([1.0, 2.0], "must be a dict"),
+    ],
+)
+def test_weights_that_keras_would_leave_aside(wrong, message):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+    tuner = FineTuner(model)
+    tuner.compile("sgd", "binary_crossentropy")
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(np.ones((8, 4)), np.arange(8) % 2, class_weight=wrong, verbose=0)
+    assert tuner.history == {}
+
+
+def test_any_whole_number_is_a_class():
+    given = {np.int64(0): np.float32(2.0), 1.0: 3}
+    assert resolve_class_weight(given, None, None) == {0: 2.0, 1: 3.0}

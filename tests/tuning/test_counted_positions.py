@@ -32,17 +32,18 @@ def pairs():
     return {"document": texts, "summary": [" ".join(text.split()[:3]) for text in texts]}
 
 
-def make(tokenizer, num_layers=1, **head):
+def make(tokenizer, **head):
     keras.utils.set_random_seed(3)
     task = kft.tasks.Summarization(tokenizer, max_length=24, max_target_length=6)
+    # Dropout of the topmost block draws for the positions that it computes.
     backbone = kft.models.transformer_decoder(
-        tokenizer.vocab_size, num_layers, num_heads=2, hidden_dim=16, max_length=30
+        tokenizer.vocab_size, num_layers=2, num_heads=2, hidden_dim=16, max_length=30, dropout=0.0
     )
     return task, task.build(backbone, learning_rate=0.01, **head)
 
 
 def fit(tokenizer, pairs, head, cache_frozen, frozen):
-    task, model = make(tokenizer, num_layers=1 + frozen, **head)
+    task, model = make(tokenizer, **head)
     tuner = kft.FineTuner(model)
     if frozen:
         tuner.freeze("backbone", bottom=1)
@@ -98,6 +99,22 @@ def test_a_batch_has_what_counts_and_no_more(tokenizer, pairs):
         np.testing.assert_array_equal(part[1][row], whole[1][row][places])
         np.testing.assert_array_equal(part[2][row], whole[2][row][places])
         assert len(set(places)) == len(places)
+
+
+def test_the_topmost_block_runs_at_what_counts(tokenizer, pairs, monkeypatch):
+    task, model = make(tokenizer)
+    x, labels, _ = next(iter(only_counted(task.dataset(pairs, batch_size=8)).as_numpy_iterator()))
+    seen = {}
+
+    def watched(name, call):
+        return lambda x: seen.update({name: x.shape[1]}) or call(x)
+
+    for name in ("block_0", "block_1"):
+        layer = model.get_layer(name).feed_forward
+        monkeypatch.setattr(layer, "call", watched(name, layer.call))
+    with cut_model(model, uncut(model)):
+        model(x)
+    assert seen == {"block_0": x["token_ids"].shape[1], "block_1": labels.shape[1]}
 
 
 def test_the_model_is_the_users_again(tokenizer, pairs):

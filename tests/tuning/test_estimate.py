@@ -111,6 +111,8 @@ def test_arrays_and_tf_data(rows):
         found = tuner.estimate(*data, epochs=2)
         assert found.padding_share is None
         assert 0 < found.seconds < 60
+    (rest,) = tuner.estimate(x, y, epochs=5, initial_epoch=3).stages
+    assert rest.epochs == 2
 
 
 def test_data_of_unknown_size_is_refused():

@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -97,3 +99,46 @@ def test_a_model_with_a_loss_of_its_own_needs_no_labels():
     tuner.compile("sgd", "mse")
     tuner.fit(ONES, verbose=0)
     assert len(tuner.history["loss"]) == 1
+
+
+def functional(width):
+    ids = keras.Input((width,), name="features")
+    return keras.Model(ids, keras.layers.Dense(3, name="head_logits")(ids))
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+@pytest.mark.parametrize("shape", [(12, 5), (12, 6, 6), (12,)])
+def test_arrays_of_another_shape(loss, kind, shape):
+    model = functional(6)
+    tuner = FineTuner(model if kind == "functional" else keras.Sequential(model.layers))
+    tuner.compile("sgd", loss)
+    x, shown = np.ones(shape, "float32"), re.escape(str(shape))
+    with pytest.raises(ValueError, match=rf"\(batch, 6\), but the training data has .* {shown}"):
+        tuner.fit(x, LABELS, verbose=0)
+    with pytest.raises(ValueError, match=rf"the validation data has .* {shown}"):
+        tuner.fit(ONES, LABELS, validation_data=(x, LABELS), verbose=0)
+
+
+def test_one_of_two_inputs_has_another_shape(loss):
+    tuner = FineTuner(two_inputs())
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"takes 'padding_mask' of shape \(batch, 6\), but"):
+        tuner.fit({"token_ids": ONES, "padding_mask": ONES[:, :5]}, LABELS, verbose=0)
+
+
+def test_a_dataset_without_batches(loss):
+    tf = pytest.importorskip("tensorflow")
+    tuner = FineTuner(functional(6))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"has 'features' of shape \(6,\).*dataset.batch\(32\)"):
+        tuner.fit(tf.data.Dataset.from_tensor_slices((ONES, LABELS)), verbose=0)
+
+
+def test_shapes_that_keras_takes_are_taken(loss):
+    layers = [keras.layers.Embedding(9, 4), keras.layers.GlobalAveragePooling1D()]
+    of_tokens = keras.Sequential([keras.Input((6,), dtype="int32"), *layers, keras.layers.Dense(3)])
+    for model, x in [(of_tokens, np.ones((12, 4), "int32")), (functional(1), ONES[:, 0])]:
+        tuner = FineTuner(model)
+        tuner.compile("sgd", loss)
+        tuner.fit(x, LABELS, verbose=0)
+        assert len(tuner.history["loss"]) == 1

@@ -1,7 +1,10 @@
 import keras
+import numpy as np
 import pytest
 
+from keras_finetune import FineTuner
 from keras_finetune.tuning import check_loss
+from keras_finetune.tuning.label_checks import check_label_shape
 
 
 def model(activation):
@@ -33,3 +36,51 @@ def test_other_losses_are_not_judged():
     check_loss(model(None), "mse")
     check_loss(model(None), keras.losses.Huber())
     check_loss(model(None), lambda y_true, y_pred: y_pred)
+
+
+@pytest.mark.parametrize("loss", ["mse", "binary_crossentropy", keras.losses.Huber()])
+@pytest.mark.parametrize("form", ["flat", "column", "dataset"])
+def test_class_numbers_are_not_spread_over_the_outputs(loss, form):
+    x, y = np.ones((8, 4), "float32"), np.arange(8) % 2
+    arguments = (x, y if form == "flat" else y[:, None])
+    if form == "dataset":
+        tf = pytest.importorskip("tensorflow")
+        arguments = (tf.data.Dataset.from_tensor_slices((x, y)).batch(2),)
+    tuner = FineTuner(model("sigmoid"))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match="use the loss sparse_categorical_crossentropy"):
+        tuner.fit(*arguments, verbose=0)
+    assert tuner.history == {}
+
+
+@pytest.mark.parametrize(
+    ("units", "shape"),
+    [(3, (8, 3)), (3, (8, 3, 1)), (1, (8,)), (1, (8, 1)), (3, (8, None)), (None, (8,))],
+)
+def test_shapes_that_keras_compares(units, shape):
+    check_label_shape("training data", "mse", units, shape)
+
+
+def test_a_loss_of_the_users_own_may_take_classes_under_a_known_name():
+    def poisson(y_true, y_pred):
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+    check_label_shape("training data", poisson, 3, (8,))
+    with pytest.raises(ValueError, match="The loss poisson compares"):
+        check_label_shape("training data", keras.losses.poisson, 3, (8,))
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "message"),
+    [
+        ("categorical_crossentropy", np.arange(8) % 2, "expects one-hot labels"),
+        ("sparse_categorical_crossentropy", np.eye(2)[np.arange(8) % 2], "expects integer labels"),
+    ],
+)
+def test_the_labels_of_a_dataset(loss, labels, message):
+    tf = pytest.importorskip("tensorflow")
+    rows = tf.data.Dataset.from_tensor_slices((np.ones((8, 4), "float32"), labels)).batch(2)
+    tuner = FineTuner(model("softmax"))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=message):
+        tuner.fit(rows, verbose=0)
