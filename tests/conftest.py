@@ -9,6 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 import pytest
 
+FOLDERS = ("TFDS_DATA_DIR", "KERAS_FINETUNE_CACHE")  # TFDS's data sets; our stores
+
 
 @pytest.fixture(autouse=True)
 def _seeded():
@@ -18,11 +20,13 @@ def _seeded():
 
 
 def pytest_configure(config):
-    """Let all processes of a run prepare TFDS's data sets in one folder, and not in the user's."""
+    """Let all processes of a run, examples too, keep data in the same folders, not the user's."""
     if not hasattr(config, "workerinput"):
-        os.environ["TFDS_DATA_DIR"] = tempfile.mkdtemp(prefix="keras_finetune_tfds_")
+        for name in FOLDERS:
+            os.environ[name] = tempfile.mkdtemp(prefix=f"{name.lower()}_")
 
 
 def pytest_unconfigure(config):
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(os.environ["TFDS_DATA_DIR"], ignore_errors=True)
+        for name in FOLDERS:
+            shutil.rmtree(os.environ[name], ignore_errors=True)

@@ -1,13 +1,19 @@
 """The docstrings of installed packages, read from their files: nothing is imported."""
 
 import ast
+import hashlib
 import importlib.util
+import json
+import os
 import re
+import secrets
 import sysconfig
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from keras_finetune.data.store import cache_dir
 
 # What holds no documentation of the package itself: tests, and what is installed beside the
 # standard library. tensorflow.python.keras is an old copy of keras.
@@ -61,6 +67,36 @@ def package_folder(package: str) -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(f'There is no installed package "{package}". Install it with pip.')
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def kept_docstrings(package: str, folder: Path, version: str) -> list[Docstring]:
+    """Read the docstrings of a package, or what was kept of them when they were read before.
+
+    To parse all files of TensorFlow takes many times as long as what is then made of them, so it
+    is done once a version, and the result is kept in the cache folder.
+
+    Args:
+        package: Name of the package.
+        folder: Its folder.
+        version: Its version: those of another one are read anew.
+
+    Returns:
+        What `package_docstrings` yields.
+    """
+    of = hashlib.sha256(f"{package}\n{version}\n{folder}".encode()).hexdigest()[:16]
+    path = cache_dir() / "docstrings" / f"{package}-{of}.json"
+    try:
+        return [Docstring(*parts) for parts in json.loads(path.read_text("utf-8"))]
+    except (OSError, ValueError):  # There is none yet, or it is damaged.
+        found = list(package_docstrings(package, folder))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.json")
+    try:
+        unfinished.write_text(json.dumps(found), "utf-8")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return found
 
 
 def package_docstrings(package: str, folder: Path) -> Iterator[Docstring]:

@@ -16,7 +16,7 @@ from keras_finetune.data.django_messages import translation_rows
 from keras_finetune.data.docstring_questions import question_answering_rows
 from keras_finetune.data.docstring_splits import SPLITS, Row, digest, split_of, with_one_home
 from keras_finetune.data.docstring_summaries import summarization_rows
-from keras_finetune.data.docstrings import Docstring, package_docstrings, package_folder
+from keras_finetune.data.docstrings import Docstring, kept_docstrings, package_folder
 
 LABELS = ("tensorflow", "keras", "numpy", "tensorflow_datasets", "python")
 MAX_PASSAGES = 4_000  # a class
@@ -280,7 +280,9 @@ class PythonDocs(tfds.core.GeneratorBasedBuilder):
         docstrings = (
             docstring
             for package in LABELS
-            for docstring in package_docstrings(package, package_folder(package))
+            for docstring in kept_docstrings(
+                package, package_folder(package), _installed_version(package)
+            )
         )
         rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
         for row in self.builder_config.make_rows(docstrings):

@@ -5,6 +5,7 @@ import pytest
 
 from keras_finetune.data.docstrings import (
     Docstring,
+    kept_docstrings,
     package_docstrings,
     package_folder,
     source_docstrings,
@@ -113,3 +114,20 @@ def test_finds_the_standard_library():
 def test_a_package_that_is_not_there(package):
     with pytest.raises(ValueError, match=f'no installed package "{package}"'):
         package_folder(package)
+
+
+def test_a_version_is_parsed_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE", str(tmp_path / "cache"))
+    first = kept_docstrings("fake", folder, "1.0")
+    assert first == list(package_docstrings("fake", folder))
+    (folder / "core.py").write_text('"""Another core."""')
+    assert kept_docstrings("fake", folder, "1.0") == first
+    assert (
+        kept_docstrings("fake", folder, "1.1") == list(package_docstrings("fake", folder)) != first
+    )
+    kept = sorted((tmp_path / "cache" / "docstrings").iterdir())
+    assert len(kept) == 2
+    for path in kept:
+        path.write_text(path.read_text()[:-5])
+    assert "Another core." in [found.text for found in kept_docstrings("fake", folder, "1.0")]
+    assert sorted((tmp_path / "cache" / "docstrings").iterdir()) == kept

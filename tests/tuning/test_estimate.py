@@ -71,7 +71,7 @@ def test_a_run_with_an_estimate_is_the_run_without(task, rows):
 
 def test_time_and_padding_are_what_then_happens(task, rows):
     """Loosely: other processes may take the processor meanwhile."""
-    tuner = tuner_for(task, layers=4, width=128)
+    tuner = tuner_for(task, layers=2, width=128)
     data = task.dataset(rows, batch_size=16)
     found = tuner.estimate(data, epochs=3)
     assert found.padding_share == data.plan(0).padding_share

@@ -1,3 +1,5 @@
+"""Whether the frozen layers run once, and what is refused."""
+
 import keras
 import numpy as np
 import pytest
@@ -6,6 +8,11 @@ from keras_finetune import FineTuner, Stage
 from keras_finetune.models import fused
 from keras_finetune.tuning import prefix_choice
 from keras_finetune.tuning.prefix_cache import PrefixCache
+from keras_finetune.tuning.prefix_rows import rows_of
+
+from .conftest import losses, transformer
+
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("worth_it", [False, True])
@@ -27,6 +34,101 @@ def test_kernels_are_compiled_for_many_tokens_only(worth_it, monkeypatch):
     FineTuner(model).fit(x, x[:, :1], epochs=2, cache_frozen=True, verbose=0)
     assert seen == [worth_it]
     assert fused.is_fusing()
+
+
+def test_rows_that_are_seldom_drawn_anew_are_refused(task):
+    data = task.dataset(task.rows, batch_size=16)
+    plain = data.read
+
+    def read(rows, width, rng):
+        x, y = plain(rows, width, rng)
+        hidden = rng.random(len(rows)) < 0.001
+        return {**x, "token_ids": np.where(hidden[:, None], 1, x["token_ids"])}, y
+
+    assert rows_of(data, None).refusal() is None
+    data.read = read
+    assert "drawn anew" in rows_of(data, None).refusal()
+
+
+@pytest.mark.parametrize("wrong", [None, "", 3, "Auto", "true"])
+def test_cache_frozen_is_checked_first(task, wrong):
+    with pytest.raises(ValueError, match='cache_frozen must be "auto", True, False or a folder'):
+        losses(task, lambda: transformer(task), wrong)
+
+
+def test_random_pipelines_are_refused():
+    tf = pytest.importorskip("tensorflow")
+    x, y = np.random.default_rng(0).normal(size=(64, 5)).astype("float32"), np.arange(64) % 2
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(64).batch(8)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+    model.layers[0].trainable = False
+    tuner = FineTuner(model)
+    tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="other batches at every reading"):
+        tuner.fit(data, epochs=2, cache_frozen=True, verbose=0)
+    tuner.fit(data, epochs=2, verbose=0)
+
+
+def test_a_model_that_heeds_padding_is_refused(task):
+    keras.utils.set_random_seed(0)
+    ids = keras.Input((None,), dtype="int32", name="token_ids")
+    mask = keras.Input((None,), dtype="bool", name="padding_mask")
+    x = keras.layers.Embedding(task.tokenizer.vocab_size, 8, name="embedding")(ids)
+    x = keras.layers.Dense(8, name="low")(x)
+    x = keras.layers.Lambda(lambda x: keras.ops.sum(x, 1), output_shape=(8,))(x)
+    model = keras.Model(
+        {"token_ids": ids, "padding_mask": mask}, keras.layers.Dense(2, name="out")(x)
+    )
+    model.get_layer("embedding").trainable = model.get_layer("low").trainable = False
+    tuner = FineTuner(model)
+    tuner.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="depends on how far"):
+        tuner.fit(task.dataset(task.rows), epochs=2, cache_frozen=True, verbose=0)
+
+
+def test_nothing_frozen_is_said(task):
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    with pytest.raises(ValueError, match="no layer below the lowest trainable one is frozen"):
+        tuner.fit(task.dataset(task.rows), cache_frozen=True, verbose=0)
+
+
+def test_the_disk_budget_is_kept(task, monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE_GB", "0.000001")
+    with pytest.raises(ValueError, match=r"their activations take .* of 0.001 MB for caches"):
+        losses(task, lambda: transformer(task), True)
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE_GB", "lots")
+    with pytest.raises(ValueError, match=r"must be a number of gigabytes.*'lots'"):
+        losses(task, lambda: transformer(task), True)
+
+
+def test_auto_does_not_cache_what_is_computed_at_once(task, computed, capsys):
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    tuner.freeze("backbone")
+    tuner.fit(task.dataset(task.rows), epochs=2, verbose=2)
+    assert not computed
+    assert "run in every epoch: there is little to compute" in capsys.readouterr().err
+
+
+def test_auto_caches_what_takes_long(task, computed, capsys, monkeypatch):
+    monkeypatch.setattr("keras_finetune.tuning.prefix_choice._LEAST_SAVED", 1.0)
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    tuner.freeze("backbone")
+    tuner.fit(task.dataset(task.rows), epochs=4, verbose=2)
+    assert len(computed) == 1
+    assert "The frozen layers run once, not 4 times" in capsys.readouterr().err
+
+
+def test_one_epoch_is_not_worth_it(task, computed, capsys, monkeypatch):
+    monkeypatch.setattr("keras_finetune.tuning.prefix_choice._LEAST_SAVED", 1.0)
+    tuner = FineTuner(transformer(task))
+    tuner.compile("adam")
+    tuner.freeze("backbone")
+    tuner.fit(task.dataset(task.rows), epochs=1, verbose=2)
+    assert not computed
+    assert "frozen layers" not in capsys.readouterr().err
 
 
 class LooksAtItsInputs(keras.Model):
