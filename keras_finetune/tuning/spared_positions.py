@@ -37,12 +37,16 @@ def sparing_graph(model: keras.Model) -> ModelGraph | None:
         >>> block.node.outputs[0].shape
         (None, 1, 16)
     """
-    if _KEPT not in vars(model):
-        graph = model_graph(model)
+    graph = model_graph(model)
+    if graph is None:
+        return None
+    nodes = [step.node for step in graph.steps]
+    of, spared = vars(model).get(_KEPT, (None, None))
+    if of != nodes:
+        spared = _spare(graph)
         # Kept, since a fit that cuts the same calls again compiles nothing anew.
-        object.__setattr__(model, _KEPT, graph if graph is None else _spare(graph) or graph)
-    kept: ModelGraph | None = vars(model)[_KEPT]
-    return kept
+        object.__setattr__(model, _KEPT, (nodes, spared))
+    return graph if spared is None else spared
 
 
 def computes_at(step: Step) -> bool:
