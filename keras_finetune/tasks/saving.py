@@ -36,6 +36,9 @@ TASKS: dict[str, Any] = {
 def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> Path:
     """Write a task and its model to a folder: `task.json`, `tokenizer.json`, `model.keras`.
 
+    The optimizer's state, twice the size of the model, is left out. To go on with a run where it
+    stopped, keep the model with `model.save` as well.
+
     Args:
         task: One of the tasks of this package.
         model: What its `build` returned.
