@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -40,6 +41,7 @@ def by_name(path):
 def test_script_runs(script, tmp_path, monkeypatch, capsys):
     """In this process, which has imported TensorFlow."""
     typed = ["--interactive"] if "--interactive" in script.read_text(encoding="utf-8") else []
+    keras.utils.clear_session()  # Layers are numbered from the start, as in a fresh process.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(script), "--quick", *typed])
     # And no empty line to end with.

@@ -119,10 +119,10 @@ def _of_pooling(step: Step) -> tuple[Any, Callable[[Any], Any]] | None:
     if pooling.pooling not in ("first", "last") or mask is None:
         return None
     mask = ops.cast(mask, "int32")
-    positions = ops.zeros_like(mask[:, :1])
+    columns = ops.zeros_like(mask)
     if pooling.pooling == "last":
-        columns = ops.cumsum(ops.ones_like(mask), axis=1) - 1
-        positions = ops.max(ops.where(mask > 0, columns, 0), axis=1, keepdims=True)
+        columns = ops.where(mask > 0, ops.cumsum(ops.ones_like(mask), axis=1) - 1, 0)
+    positions = ops.max(columns, axis=1, keepdims=True)
     taken = ops.take_along_axis(mask, positions, axis=1)
     return positions, lambda x: pooling(x, padding_mask=taken)
 
