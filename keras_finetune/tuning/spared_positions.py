@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models import GatherPositions, MaskedPooling, TransformerBlock
+from keras_finetune.models.flash_attention import has_flash_attention
 from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, run_step
 from keras_finetune.models.position_wise import computes_as_known
 
@@ -127,8 +128,11 @@ def _of_pooling(step: Step) -> tuple[Any, Callable[[Any], Any]] | None:
     return positions, lambda x: pooling(x, padding_mask=taken)
 
 
-def _of_gathering(step: Step) -> tuple[Any, Callable[[Any], Any]]:
+def _of_gathering(step: Step) -> tuple[Any, Callable[[Any], Any]] | None:
     """The positions that are gathered, which are all that is computed then."""
+    # Flash attention for all positions takes less memory than the scores of some.
+    if has_flash_attention():
+        return None
     args, kwargs = step.node.arguments.args, step.node.arguments.kwargs
     return ops.cast(args[1] if len(args) > 1 else kwargs["positions"], "int32"), lambda x: x
 
