@@ -1,6 +1,5 @@
 """Positions that a head leaves out, such as all but `[CLS]`: the topmost block spares them."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -39,15 +38,16 @@ def sparing_graph(model: keras.Model) -> ModelGraph | None:
         (None, 1, 16)
     """
     graph = model_graph(model)
-    if graph is None:
-        return None
-    nodes = [step.node for step in graph.steps]
+    head = None if graph is None else _sparing_head(graph)
+    if graph is None or head is None:
+        return graph
+    key = [*(step.node for step in graph.steps), getattr(head[0].operation, "pooling", None)]
     of, spared = vars(model).get(_KEPT, (None, None))
-    if of != nodes:
-        spared = _spare(graph)
+    if of != key:
+        spared = _spare(graph, *head)
         # Kept, since a fit that cuts the same calls again compiles nothing anew.
-        object.__setattr__(model, _KEPT, (nodes, spared))
-    return graph if spared is None else spared
+        object.__setattr__(model, _KEPT, (key, spared))
+    return spared
 
 
 def computes_at(step: Step) -> bool:
@@ -56,48 +56,79 @@ def computes_at(step: Step) -> bool:
     Args:
         step: Of a graph.
     """
-    taken = {"position_bias", "positions"}
     return (
         type(step.operation) is TransformerBlock
-        and step.operation.activity_regularizer is None  # It sums all positions.
-        and not taken & set(step.node.arguments.kwargs)
+        # They sum all positions.
+        and all(x.activity_regularizer is None for x in step.operation._flatten_layers())
+        and _argument(step, 4, "position_bias") is None
+        and "positions" not in step.node.arguments.kwargs
     )
 
 
-def _spare(graph: ModelGraph) -> ModelGraph | None:
+def _sparing_head(graph: ModelGraph) -> tuple[Step, list[Step]] | None:
+    """The step that takes few positions, and those from the block to it; None if there is none."""
     functional = getattr(graph.model, "_functional", None) or graph.model
     own = {id(node) for nodes in functional._nodes_by_depth.values() for node in nodes}
-    for number, step in enumerate(graph.steps):
-        find = _FINDERS.get(type(step.operation))
-        if find is None or not all(id(each.node) in own for each in graph.steps):
+    if not all(id(step.node) in own for step in graph.steps):
+        return None
+    for step in graph.steps:
+        layer = step.operation
+        # Flash attention for all positions takes less memory than the scores of some.
+        gathers = type(layer) is GatherPositions and not has_flash_attention()
+        pools = type(layer) is MaskedPooling and layer.pooling in ("first", "last")
+        if pools and _argument(step, 1, "padding_mask") is None:
             continue
-        chain = _chain_below(graph, step)
-        found = find(step) if chain else None
-        if found is None:
-            continue
-        positions, pool = found
-        values: dict[int, Any] = dict(enumerate(graph.symbols))
-        run_step(chain[0], values, None, positions=positions)
-        for norm in chain[1:]:
-            run_step(norm, values, None)
-        values[step.outputs[0]] = pool(values[chain[-1].outputs[0]])
-        changed = {*(x for each in chain for x in each.outputs), *step.outputs}
-        for above in graph.steps[number + 1 :]:
-            if changed.intersection(above.inputs.values()):
-                run_step(above, values, None)
-                changed.update(above.outputs)
-        outputs = [values[x] for x in graph.outputs]
-        spared = model_graph(keras.Model(functional._inputs_struct, outputs))
-        if spared is not None:
-            spared.model, spared.spares = graph.model, True
-        return spared
+        if (gathers or pools) and layer.activity_regularizer is None:
+            chain = _chain_below(graph, step)
+            if chain:
+                return step, chain
     return None
+
+
+def _spare(graph: ModelGraph, head: Step, chain: list[Step]) -> ModelGraph | None:
+    functional = getattr(graph.model, "_functional", None) or graph.model
+    values: dict[int, Any] = dict(enumerate(graph.symbols))
+    gathers = type(head.operation) is GatherPositions
+    mask = None if gathers else _argument(head, 1, "padding_mask")
+    positions = (
+        ops.cast(_argument(head, 1, "positions"), "int32")
+        if gathers
+        else _pooled_position(head.operation.pooling, mask)
+    )
+    run_step(chain[0], values, None, positions=positions)
+    for norm in chain[1:]:
+        run_step(norm, values, None)
+    found = values[chain[-1].outputs[0]]
+    if not gathers:
+        taken = ops.take_along_axis(mask, positions, axis=1)
+        found = head.operation(found, padding_mask=taken)
+    values[head.outputs[0]] = found
+    changed = {*(x for step in chain for x in step.outputs), *head.outputs}
+    for step in graph.steps[graph.steps.index(head) + 1 :]:
+        if changed.intersection(step.inputs.values()):
+            run_step(step, values, None)
+            changed.update(step.outputs)
+    outputs = [values[x] for x in graph.outputs]
+    spared = model_graph(keras.Model(functional._inputs_struct, outputs))
+    if spared is not None:
+        _forget_calls(graph, spared)
+        spared.model, spared.spares = graph.model, True
+    return spared
+
+
+def _forget_calls(graph: ModelGraph, spared: ModelGraph) -> None:
+    """Let layers know nothing of the calls that were added: `summary` shows the latest."""
+    added = {id(step.node) for step in spared.steps} - {id(step.node) for step in graph.steps}
+    for symbol in graph.symbols:
+        operation = symbol._keras_history.operation
+        for nodes in (operation._inbound_nodes, operation._outbound_nodes):
+            nodes[:] = [node for node in nodes if id(node) not in added]
 
 
 def _chain_below(graph: ModelGraph, step: Step) -> list[Step]:
     """The block whose features a step takes, and the normalizations between, used by no other."""
     chain: list[Step] = []
-    wanted = step.inputs[id(step.node.arguments.args[0])]
+    wanted = step.inputs[id(_argument(step, 0, "inputs"))]
     while wanted not in graph.outputs:
         users = [each for each in graph.steps if wanted in each.inputs.values()]
         maker = next((each for each in graph.steps if wanted in each.outputs), None)
@@ -113,28 +144,15 @@ def _chain_below(graph: ModelGraph, step: Step) -> list[Step]:
     return []
 
 
-def _of_pooling(step: Step) -> tuple[Any, Callable[[Any], Any]] | None:
-    """The position of the first or the last token, and the pooling of what is computed there."""
-    pooling, (args, kwargs) = step.operation, (step.node.arguments.args, step.node.arguments.kwargs)
-    mask = args[1] if len(args) > 1 else kwargs.get("padding_mask")
-    if pooling.pooling not in ("first", "last") or mask is None:
-        return None
-    mask = ops.cast(mask, "int32")
-    columns = ops.zeros_like(mask)
-    if pooling.pooling == "last":
-        columns = ops.where(mask > 0, ops.cumsum(ops.ones_like(mask), axis=1) - 1, 0)
-    positions = ops.max(columns, axis=1, keepdims=True)
-    taken = ops.take_along_axis(mask, positions, axis=1)
-    return positions, lambda x: pooling(x, padding_mask=taken)
+def _pooled_position(pooling: str, mask: Any) -> Any:
+    """The position of the first or the last token, (batch, 1) int32; 0 in a row without any."""
+    real = ops.cast(ops.cast(mask, "bool"), "int32")
+    columns = ops.zeros_like(real)
+    if pooling == "last":
+        columns = ops.where(real > 0, ops.cumsum(ops.ones_like(real), axis=1) - 1, 0)
+    return ops.max(columns, axis=1, keepdims=True)
 
 
-def _of_gathering(step: Step) -> tuple[Any, Callable[[Any], Any]] | None:
-    """The positions that are gathered, which are all that is computed then."""
-    # Flash attention for all positions takes less memory than the scores of some.
-    if has_flash_attention():
-        return None
+def _argument(step: Step, place: int, name: str) -> Any:
     args, kwargs = step.node.arguments.args, step.node.arguments.kwargs
-    return ops.cast(args[1] if len(args) > 1 else kwargs["positions"], "int32"), lambda x: x
-
-
-_FINDERS = {MaskedPooling: _of_pooling, GatherPositions: _of_gathering}
+    return args[place] if len(args) > place else kwargs.get(name)

@@ -134,7 +134,11 @@ def test_a_projection_that_is_more_than_a_product(build, rows):
 def test_the_model_stays_as_it_is(build, rows, tmp_path):
     model = build("bert")
     steps = [step.node for step in model_graph(model).steps]
+    lines, later = [], []
+    model.summary(print_fn=lines.append)
     graph = sparing_graph(model)
+    model.summary(print_fn=later.append)
+    assert later == lines
     assert sparing_graph(model) is graph
     assert [step.node for step in model_graph(model).steps] == steps
     model.save(tmp_path / "model.keras")
@@ -156,10 +160,45 @@ def test_nothing_is_spared_where_other_positions_are_used(build):
     nested = keras.Model(
         inputs, models.MaskedPooling("first")(bert(inputs), inputs["padding_mask"])
     )
-    regularized = build("bert")
-    regularized.get_layer("block_1").activity_regularizer = keras.regularizers.L2(0.1)
-    for model in (both, keras.Model(inputs, used), mean, lstm, nested, regularized):
+    regularized = [build("bert") for _ in range(3)]
+    block = regularized[0].get_layer("block_1")
+    regularized[1].get_layer("head_pooling").activity_regularizer = keras.regularizers.L2(0.1)
+    feed_forward = regularized[2].get_layer("block_1").feed_forward
+    for layer in (block, feed_forward.up):
+        layer.activity_regularizer = keras.regularizers.L2(0.1)
+    block = models.TransformerBlock(2, 32)
+    of_bias = block(features, mask, None, None, keras.ops.zeros((1, 2, 1, 1)) * 1.0)
+    biased = keras.Model(inputs, pooling(of_bias, padding_mask=mask))
+    for model in (both, keras.Model(inputs, used), mean, lstm, nested, biased, *regularized):
         assert not sparing_graph(model).spares
+
+
+def test_a_head_called_by_keywords(build, rows):
+    bert = BACKBONES["bert"]()
+    inputs, places = bert.input, keras.Input((None,), dtype="int32", name="mask_positions")
+    pooled = models.MaskedPooling("last")(inputs=bert.output, padding_mask=inputs["padding_mask"])
+    gathered = models.GatherPositions()(inputs=bert.output, positions=places)
+    for model in (
+        keras.Model(inputs, pooled),
+        keras.Model({**inputs, "mask_positions": places}, gathered),
+    ):
+        assert sparing_graph(model).spares
+        expected = keras.ops.convert_to_numpy(model(rows(model)))
+        with cut_model(model, uncut(model)):
+            found = keras.ops.convert_to_numpy(model(rows(model)))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
+
+
+def test_what_is_changed_later_counts(build, rows):
+    model = build("bert", "first")
+    assert sparing_graph(model).spares
+    model.get_layer("head_pooling").pooling = "last"
+    expected = keras.ops.convert_to_numpy(model(rows(model)))
+    with cut_model(model, uncut(model)):
+        found = keras.ops.convert_to_numpy(model(rows(model)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-5)
+    model.get_layer("block_1").activity_regularizer = keras.regularizers.L2(0.1)
+    assert not sparing_graph(model).spares
 
 
 def test_a_subclass_keeps_its_own_shape():
