@@ -45,6 +45,14 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
                 f"The {side} lacks the input {_listed(missing)}. The model takes {_listed(named)}. "
                 f"Received: {_listed(x)}.{hint}"
             )
+        # Keras sorts a dict by its keys and pairs them off: each input after one too many would get
+        # another's array.
+        extra = [name for name in x if name not in named and str(name) < max(named)]
+        if extra and isinstance(expected, Mapping):
+            raise ValueError(
+                f"The {side} has {_listed(extra)}, which the model does not take. It takes "
+                f"{_listed(named)}: leave the rest out of the dict of inputs."
+            )
         given = {name: x[name] for name in named if name in x}
         _check_shapes(side, model, named, given, given)
         return

@@ -48,7 +48,7 @@ def test_refused_before_the_first_step_and_right_afterwards(loss, name, as_dict)
 def test_what_keras_takes_is_taken():
     for x in (ONES, {"token_ids": ONES}, [ONES]):
         check_inputs("training data", keras.Sequential([keras.Input((6,), name="token_ids")]), x)
-    with_more = {"token_ids": ONES, "padding_mask": ONES, "row": ONES}
+    with_more = {"token_ids": ONES, "padding_mask": ONES, "weights": ONES}
     for as_dict in (True, False):
         check_inputs("training data", two_inputs(as_dict), with_more)
         check_inputs("training data", two_inputs(as_dict), (ONES, ONES))
@@ -124,6 +124,15 @@ def test_one_of_two_inputs_has_another_shape(loss):
     tuner.compile("sgd", loss)
     with pytest.raises(ValueError, match=r"takes 'padding_mask' of shape \(batch, 6\), but"):
         tuner.fit({"token_ids": ONES, "padding_mask": ONES[:, :5]}, LABELS, verbose=0)
+
+
+def test_what_is_no_input_of_the_model(loss):
+    inputs = {name: keras.Input((6,), name=name) for name in ("b", "c")}
+    logits = keras.layers.Dense(3)(keras.layers.Concatenate()(list(inputs.values())))
+    tuner = FineTuner(keras.Model(inputs, logits))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"has 'a', which the model does not take\. It takes 'b'"):
+        tuner.fit({"a": ONES, "b": ONES, "c": ONES}, LABELS, verbose=0)
 
 
 def test_a_dataset_without_batches(loss):
