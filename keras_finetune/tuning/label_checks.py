@@ -77,6 +77,11 @@ def check_labels(
     if kind not in (_SPARSE, _BINARY) or not flat:
         return None
     labels = labels.reshape(-1)
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is not None:
+        labels = labels[labels != ignored]
+        if not labels.size:
+            raise ValueError(f"All labels of the {side} are {ignored}, which the loss ignores.")
     if kind == _BINARY and units not in (1, None):
         return None
     if labels.dtype.kind == "f":

@@ -84,3 +84,13 @@ def test_the_labels_of_a_dataset(loss, labels, message):
     tuner.compile("sgd", loss)
     with pytest.raises(ValueError, match=message):
         tuner.fit(rows, verbose=0)
+
+
+def test_a_class_that_the_loss_ignores():
+    x, y = np.ones((8, 4), "float32"), np.array([0, 1, -1, 0, 1, -1, 0, 1])
+    tuner = FineTuner(model("softmax"))
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(ignore_class=-1))
+    tuner.fit(x, y, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+    with pytest.raises(ValueError, match="training data are -1, which the loss ignores"):
+        tuner.fit(x, np.full(8, -1), verbose=0)
