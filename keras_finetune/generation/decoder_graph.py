@@ -79,10 +79,8 @@ def head_start(chains: list[list[Step]], first: int) -> int:
 
 def argument(step: Step, name: str) -> int | None:
     """The number of the tensor that a layer was called with; "inputs" is its first argument."""
-    arguments = step.node.arguments
-    given = inspect.signature(step.operation.call).bind(*arguments.args, **arguments.kwargs)
-    first = next(iter(given.signature.parameters))
-    value = given.arguments.get(first if name == "inputs" else name)
+    first = next(iter(inspect.signature(step.operation.call).parameters))
+    value = step.argument(first if name == "inputs" else name)
     return None if value is None else step.inputs[id(value)]
 
 

@@ -1,6 +1,7 @@
 """A functional model as a flat list of steps, which can be run from any tensors inside it."""
 
 import functools
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,14 @@ class Step:
     node: Any
     inputs: Mapping[int, int]
     outputs: tuple[int, ...]
+
+    def argument(self, name: str) -> Any:
+        """Return what a layer was called with, by the name in its `call`; None if with nothing."""
+        given = self.node.arguments
+        # Of the class: gradient checkpointing puts another in its place, which names nothing.
+        call = inspect.signature(type(self.operation).call)
+        bound = call.bind(self.operation, *given.args, **given.kwargs)
+        return bound.arguments.get(name)
 
 
 @dataclass(eq=False)

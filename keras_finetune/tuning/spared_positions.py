@@ -60,8 +60,8 @@ def computes_at(step: Step) -> bool:
         type(step.operation) is TransformerBlock
         # They sum all positions.
         and all(x.activity_regularizer is None for x in step.operation._flatten_layers())
-        and _argument(step, 4, "position_bias") is None
-        and "positions" not in step.node.arguments.kwargs
+        and step.argument("position_bias") is None
+        and step.argument("positions") is None
     )
 
 
@@ -76,7 +76,7 @@ def _sparing_head(graph: ModelGraph) -> tuple[Step, list[Step]] | None:
         # Flash attention for all positions takes less memory than the scores of some.
         gathers = type(layer) is GatherPositions and not has_flash_attention()
         pools = type(layer) is MaskedPooling and layer.pooling in ("first", "last")
-        if pools and _argument(step, 1, "padding_mask") is None:
+        if pools and step.argument("padding_mask") is None:
             continue
         if (gathers or pools) and layer.activity_regularizer is None:
             chain = _chain_below(graph, step)
@@ -89,9 +89,9 @@ def _spare(graph: ModelGraph, head: Step, chain: list[Step]) -> ModelGraph | Non
     functional = getattr(graph.model, "_functional", None) or graph.model
     values: dict[int, Any] = dict(enumerate(graph.symbols))
     gathers = type(head.operation) is GatherPositions
-    mask = None if gathers else _argument(head, 1, "padding_mask")
+    mask = None if gathers else head.argument("padding_mask")
     positions = (
-        ops.cast(_argument(head, 1, "positions"), "int32")
+        ops.cast(head.argument("positions"), "int32")
         if gathers
         else _pooled_position(head.operation.pooling, mask)
     )
@@ -128,7 +128,7 @@ def _forget_calls(graph: ModelGraph, spared: ModelGraph) -> None:
 def _chain_below(graph: ModelGraph, step: Step) -> list[Step]:
     """The block whose features a step takes, and the normalizations between, used by no other."""
     chain: list[Step] = []
-    wanted = step.inputs[id(_argument(step, 0, "inputs"))]
+    wanted = step.inputs[id(step.argument("inputs"))]
     while wanted not in graph.outputs:
         users = [each for each in graph.steps if wanted in each.inputs.values()]
         maker = next((each for each in graph.steps if wanted in each.outputs), None)
@@ -151,8 +151,3 @@ def _pooled_position(pooling: str, mask: Any) -> Any:
     if pooling == "last":
         columns = ops.where(real > 0, ops.cumsum(ops.ones_like(real), axis=1) - 1, 0)
     return ops.max(columns, axis=1, keepdims=True)
-
-
-def _argument(step: Step, place: int, name: str) -> Any:
-    args, kwargs = step.node.arguments.args, step.node.arguments.kwargs
-    return args[place] if len(args) > place else kwargs.get(name)
