@@ -28,7 +28,8 @@ def keras_finetune(job: dict[str, Any]) -> Turns:
         pooler = backbone.output_shape[-1] if job["train"] == "all" else None
         made = kft.FineTuner(task.build(backbone, pooling="first", hidden_dim=pooler))
         optimizer = keras.optimizers.AdamW(LEARNING_RATE, global_clipnorm=CLIP)
-        made.compile(optimizer, precision="mixed_bfloat16")
+        more = {"jit_compile": job["jit_compile"]} if "jit_compile" in job else {}
+        made.compile(optimizer, precision="mixed_bfloat16", **more)
         if job["train"] != "all":
             made.freeze("backbone")
         if job["train"] == "top 2":
@@ -50,6 +51,16 @@ def keras_finetune(job: dict[str, Any]) -> Turns:
         }
         if job["afresh"]:
             chosen = tuner()
+
+
+def fit_compiled(job: dict[str, Any]) -> Turns:
+    """This library, its step compiled by XLA, or by `torch.compile` on PyTorch."""
+    yield from keras_finetune(job | {"jit_compile": True})
+
+
+def fit_plain(job: dict[str, Any]) -> Turns:
+    """This library, its step not compiled as a whole."""
+    yield from keras_finetune(job | {"jit_compile": False})
 
 
 def kerashub_fit(job: dict[str, Any]) -> Turns:

@@ -89,7 +89,6 @@ class FitMeter(keras.callbacks.Callback):
         """Say what was measured up to now."""
         seconds = time.perf_counter() - self._started
         plan = None if self._plan is None else self._plan(0)
-        is_traced = keras.backend.backend() != "torch"
         return FitReport(
             epochs=self.epochs,
             steps=(self.params or {}).get("steps"),
@@ -98,7 +97,7 @@ class FitMeter(keras.callbacks.Callback):
             first_step_seconds=seconds if self._first is None else self._first,
             padding_share=None if plan is None else plan.padding_share,
             steps_per_execution=int(self.model.steps_per_execution),
-            traces=len(self._traces) if is_traced else None,
+            traces=len(self._traces) if _traces() else None,
         )
 
 
@@ -106,9 +105,13 @@ class FitMeter(keras.callbacks.Callback):
 def counted_traces(model: keras.Model) -> Iterator[list[None]]:
     """Yield a list that grows with each tracing of the model's forward pass in training.
 
-    Where steps are compiled, Python runs a model's `call` once for each shape that is traced.
+    Where steps are compiled, Python runs a model's `call` once for each shape that is traced. With
+    PyTorch the list stays empty: `torch.compile` would compile a `call` that counts at every step.
     """
     traces: list[None] = []
+    if not _traces():
+        yield traces
+        return
     call = model.call
 
     def counting(*args: Any, **kwargs: Any) -> Any:
@@ -125,6 +128,10 @@ def counted_traces(model: keras.Model) -> Iterator[list[None]]:
             object.__setattr__(model, "call", call)
         else:
             object.__delattr__(model, "call")
+
+
+def _traces() -> bool:
+    return keras.backend.backend() != "torch"
 
 
 def _shown(value: float | None, form: str) -> str:

@@ -42,6 +42,18 @@ def test_a_second_fit_traces_nothing(tuner):
     assert tuner.report().traces == 0
 
 
+@pytest.mark.backends
+def test_what_torch_compile_reads_is_the_model_s_own_call(tuner):
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            seen.append("call" in vars(self.model))
+
+    tuner.fit(X, Y, batch_size=8, verbose=0, callbacks=[Look()])
+    assert seen == [keras.backend.backend() != "torch"]
+
+
 def test_the_share_of_padding_is_the_plan_s():
     texts = ["a b c " * n for n in range(1, 33)]
     tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
