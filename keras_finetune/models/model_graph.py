@@ -71,7 +71,7 @@ def model_graph(model: keras.Model) -> ModelGraph | None:
         >>> [step.operation.name for step in model_graph(model).steps]
         ['logits']
     """
-    functional = _functional(model)
+    functional = functional_of(model)
     if functional is None:
         return None
     graph = ModelGraph(model)
@@ -92,7 +92,7 @@ def model_graph(model: keras.Model) -> ModelGraph | None:
                     graph.steps.append(Step(node.operation, node, given, tuple(numbers)))
                 else:
                     known = {inner: names[outer] for inner, outer in inside.items()}
-                    numbers = walk(_functional(node.operation), known)
+                    numbers = walk(functional_of(node.operation), known)
                 names.update(zip(map(id, node.outputs), numbers, strict=True))
         return [names[id(x)] for x in functional.outputs]
 
@@ -167,8 +167,11 @@ class CarryMask(keras.layers.Layer):
         return inputs[1]
 
 
-def _functional(operation: Any) -> Any:
-    """The functional model that an operation runs, if that is all that it does."""
+def functional_of(operation: Any) -> Any:
+    """Return the functional model that an operation runs, if that is all that it does, else None.
+
+    A functional model is its own; a sequential one has it inside.
+    """
     call = getattr(type(operation), "call", None)
     if call is keras.Sequential.call:
         return operation._functional
@@ -183,7 +186,7 @@ def _functional_call() -> Any:
 
 def _inputs_inside(node: Any) -> dict[int, int] | None:
     """Which tensor outside each input of a nested model is; None where they do not simply match."""
-    functional = _functional(node.operation)
+    functional = functional_of(node.operation)
     if functional is None or len(node.arguments.args) != 1:
         return None
     given, expected = node.arguments.args[0], functional._inputs_struct

@@ -23,15 +23,11 @@ from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import FitData, count_steps, is_arrays
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
-from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.frozen_prefix import CutFunctions
-from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.groups import LearningRate
-from keras_finetune.tuning.history import EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss, num_classes
-from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
@@ -43,11 +39,12 @@ from keras_finetune.tuning.prefix_choice import (
 from keras_finetune.tuning.prefix_cut import find_cut
 from keras_finetune.tuning.preprocessing import without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
-from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
+from keras_finetune.tuning.report import FitReport
 from keras_finetune.tuning.saving import save_without_optimizer
 from keras_finetune.tuning.selection import Selection
 from keras_finetune.tuning.stages import Stage, checked_stages
 from keras_finetune.tuning.summary import summary_table
+from keras_finetune.tuning.training import train
 
 
 class FineTuner:
@@ -239,56 +236,36 @@ class FineTuner:
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         stopping = early_stopping_callbacks(early_stopping, validated, callbacks)
         recipe = self._compilation.current_recipe()
-        loss = recipe.compile_args.get("loss")
-        check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
-        classes = num_classes(self.model, loss)
+        data = self._checked_data(x, y, validation_data, fit_args)
+        classes = num_classes(self.model, recipe.compile_args.get("loss"))
         class_weight = resolve_class_weight(class_weight, x, y, classes)
-        build(self.model, x)
-        check_loss(self.model, loss)
         steps = count_steps(x, fit_args)
         epochs_now = epochs - fit_args.get("initial_epoch", 0)
         self._compilation.prepare(None if steps is None else steps * epochs_now)
-        if not is_arrays(x):
-            fit_args.setdefault("shuffle", False)  # Keras warns of its own default otherwise.
-        recorder: EpochRecorder | None = None
+        frozen = frozen_once(
+            self.model,
+            data,
+            self._cache_for(cache_frozen),
+            epochs=epochs_now,
+            cache_frozen=cache_frozen,
+            frozen_dropout=frozen_dropout,
+            known=self._cut_functions,
+        )
         self._fitting = True
         try:
-            with (
-                without_preprocessor(self.model, x),
-                frozen_once(
+            with without_preprocessor(self.model, x), frozen as data:
+                history, self._report = train(
                     self.model,
-                    FitData(x, y, validation_data, fit_args),
-                    self._cache_for(cache_frozen),
-                    epochs=epochs_now,
-                    cache_frozen=cache_frozen,
-                    frozen_dropout=frozen_dropout,
-                    known=self._cut_functions,
-                ) as data,
-            ):
-                recorder = EpochRecorder(self.history, data.x)
-                at_once = choose_steps_per_execution(self.model, data.x, data.fit_args, callbacks)
-                with (
-                    maybe_checkpoint_blocks(self.model, recipe.gradient_checkpointing),
-                    steps_per_execution(self.model, at_once),
-                    counted_traces(self.model) as traces,
-                    values_kept(self.model),
-                ):
-                    meter = FitMeter(started, data.x, traces)
-                    own = [NaNLossGuard(data.x), recorder, meter, *stopping]
-                    history = self.model.fit(
-                        data.x,
-                        data.y,
-                        validation_data=data.validation_data,
-                        epochs=epochs,
-                        callbacks=[*own, *callbacks],
-                        class_weight=class_weight,
-                        **data.fit_args,
-                    )
-                    self._report = meter.report()
-                    return history
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and recorder is not None:
-                recorder.record_unfinished()
+                    data,
+                    epochs=epochs,
+                    callbacks=[*stopping, *callbacks],
+                    class_weight=class_weight,
+                    gradient_checkpointing=recipe.gradient_checkpointing,
+                    history=self.history,
+                    started=started,
+                )
+            return history
+        except BaseException:
             self._compilation.forget()
             raise
         finally:
@@ -372,25 +349,14 @@ class FineTuner:
         epochs -= fit_args.pop("initial_epoch", 0)
         check_cache_frozen(cache_frozen)
         recipe = self._compilation.current_recipe()
-        check_fit_data(
-            self.model,
-            x,
-            y,
-            validation_data,
-            fit_args.get("sample_weight"),
-            loss=recipe.compile_args.get("loss"),
-        )
-        build(self.model, x)
-        if not is_arrays(x):
-            fit_args.setdefault("shuffle", False)
         for name in ("callbacks", "class_weight", "early_stopping", "verbose"):
             fit_args.pop(name, None)
         if fit_args.pop("frozen_dropout", False):
             cache_frozen = False
+        data = self._checked_data(x, y, validation_data, fit_args)
         planned: list[tuple[Stage | None, int]] = [(None, epochs)]
         if stages is not None:
             planned = [(stage, stage.epochs) for stage in checked_stages(self.model, stages)]
-        data = FitData(x, y, validation_data, fit_args)
         try:
             with without_preprocessor(self.model, x):
                 return estimate_stages(self.model, recipe, data, planned, cache_frozen)
@@ -442,6 +408,18 @@ class FineTuner:
         others = (self.compile, self.model.compile)
         check_arguments(self.fit, self.model.fit, fit_args, others)
         check_fit_numbers(epochs, fit_args)
+
+    def _checked_data(
+        self, x: Any, y: Any, validation_data: Any, fit_args: Mapping[str, Any]
+    ) -> FitData:
+        """What goes into `fit`, once it is known to fit the model, which is built for it."""
+        loss = self._compilation.current_recipe().compile_args.get("loss")
+        check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
+        build(self.model, x)
+        check_loss(self.model, loss)
+        # Keras warns of its own default for what is no array.
+        own: dict[str, Any] = {} if is_arrays(x) else {"shuffle": False}
+        return FitData(x, y, validation_data, {**own, **fit_args})
 
     def _refuse_while_fitting(self, what: str) -> None:
         if self._fitting:

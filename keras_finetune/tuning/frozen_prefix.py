@@ -14,6 +14,7 @@ from keras_finetune.models.model_graph import (
     CarryMask,
     ReadMask,
     Step,
+    functional_of,
     needed_steps,
     run_step,
     run_steps,
@@ -58,7 +59,7 @@ def cut_model(
     if cut is None:
         yield
         return
-    functional = getattr(model, "_functional", None) or model
+    functional = functional_of(model)
     carry, read = CarryMask(dtype="float32", autocast=False), ReadMask(autocast=False)
     head = cut.head
     below_head = [] if head is None else needed_steps(cut.graph, _known(cut), [head])
@@ -129,7 +130,7 @@ def suffix_inputs(cut: PrefixCut, x: Any, tensors: dict[str, Any]) -> dict[str, 
 
 def flat_inputs(model: keras.Model, x: Any) -> list[Any]:
     """Put a model's inputs in Keras's flat order."""
-    functional = getattr(model, "_functional", None) or model
+    functional = functional_of(model)
     expected = functional._inputs_struct
     if not isinstance(x, dict):
         return keras.tree.flatten(x)

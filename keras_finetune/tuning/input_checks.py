@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.models.model_graph import model_graph
+from keras_finetune.models.model_graph import functional_of
 from keras_finetune.suggest import did_you_mean
 
 
@@ -25,9 +25,9 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
         ...
         ValueError: The training data lacks the input 'b'. The model takes 'a', 'b'. Received: 'a'.
     """
-    if model_graph(model) is None or not trains_as_keras(model):
+    functional = functional_of(model)
+    if functional is None or not trains_as_keras(model):
         return
-    functional = getattr(model, "_functional", None) or model
     expected = functional._inputs_struct
     if isinstance(expected, Mapping):
         named = dict(expected)

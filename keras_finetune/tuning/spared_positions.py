@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_finetune.models import GatherPositions, MaskedPooling, TransformerBlock
 from keras_finetune.models.flash_attention import has_flash_attention
-from keras_finetune.models.model_graph import ModelGraph, Step, model_graph, run_step
+from keras_finetune.models.model_graph import ModelGraph, Step, functional_of, model_graph, run_step
 from keras_finetune.models.position_wise import computes_as_known
 
 _NORMS = (keras.layers.LayerNormalization, keras.layers.RMSNormalization)
@@ -67,7 +67,7 @@ def computes_at(step: Step) -> bool:
 
 def _sparing_head(graph: ModelGraph) -> tuple[Step, list[Step]] | None:
     """The step that takes few positions, and those from the block to it; None if there is none."""
-    functional = getattr(graph.model, "_functional", None) or graph.model
+    functional = functional_of(graph.model)
     own = {id(node) for nodes in functional._nodes_by_depth.values() for node in nodes}
     if not all(id(step.node) in own for step in graph.steps):
         return None
@@ -86,7 +86,7 @@ def _sparing_head(graph: ModelGraph) -> tuple[Step, list[Step]] | None:
 
 
 def _spare(graph: ModelGraph, head: Step, chain: list[Step]) -> ModelGraph | None:
-    functional = getattr(graph.model, "_functional", None) or graph.model
+    functional = functional_of(graph.model)
     values: dict[int, Any] = dict(enumerate(graph.symbols))
     gathers = type(head.operation) is GatherPositions
     mask = None if gathers else head.argument("padding_mask")

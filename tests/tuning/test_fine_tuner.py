@@ -1,5 +1,3 @@
-import math
-
 import keras
 import numpy as np
 import pytest
@@ -178,24 +176,6 @@ def test_early_stopping_can_be_off(model, data, loss):
         x, y, validation_data=(x, (y + 1) % 3), epochs=6, early_stopping=False, verbose=0
     )
     assert len(history.history["loss"]) == 6
-
-
-def test_ctrl_c_keeps_the_weights_and_the_history(model, data, loss):
-    class Interrupt(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if self.model.optimizer.iterations == 3:
-                raise KeyboardInterrupt
-
-    tuner = FineTuner(model)
-    tuner.compile("sgd", loss, metrics=["accuracy"], learning_rate=0.1)
-    before = values(model)
-    with pytest.raises(KeyboardInterrupt):
-        tuner.fit(*data, epochs=3, callbacks=[Interrupt()], verbose=0)
-    assert any((a != b).any() for a, b in zip(before, values(model), strict=True))
-    assert len(tuner.history["loss"]) == 2
-    assert all(map(math.isfinite, tuner.history["accuracy"]))
-    tuner.fit(*data, verbose=0)
-    assert len(tuner.history["loss"]) == 3
 
 
 def test_a_model_that_is_compiled_needs_no_compile(model, data, loss):

@@ -1,0 +1,64 @@
+"""The run of Keras's own `fit`: guarded, recorded and measured."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+
+from keras_finetune.tuning.data_kinds import FitData
+from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
+from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
+from keras_finetune.tuning.history import EpochRecorder
+from keras_finetune.tuning.kept_values import values_kept
+from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
+
+
+def train(
+    model: keras.Model,
+    data: FitData,
+    *,
+    epochs: int,
+    callbacks: Sequence[keras.callbacks.Callback],
+    class_weight: Mapping[int, float] | None,
+    gradient_checkpointing: bool,
+    history: dict[str, list[float]],
+    started: float,
+) -> tuple[keras.callbacks.History, FitReport]:
+    """Train a compiled model.
+
+    Args:
+        model: The model.
+        data: What goes into its `fit`, checked.
+        epochs: As for `keras.Model.fit`.
+        callbacks: Any.
+        class_weight: From class to weight.
+        gradient_checkpointing: Whether blocks keep only their inputs for the gradients.
+        history: Metrics of every epoch so far, which is added to; after Ctrl-C, too.
+        started: When all began, by `time.perf_counter`.
+
+    Returns:
+        Keras's history of this run, and what was measured.
+    """
+    recorder = EpochRecorder(history, data.x)
+    at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
+    with (
+        maybe_checkpoint_blocks(model, gradient_checkpointing),
+        steps_per_execution(model, at_once),
+        counted_traces(model) as traces,
+        values_kept(model),
+    ):
+        meter = FitMeter(started, data.x, traces)
+        try:
+            found = model.fit(
+                data.x,
+                data.y,
+                validation_data=data.validation_data,
+                epochs=epochs,
+                callbacks=[NaNLossGuard(data.x), recorder, meter, *callbacks],
+                class_weight=class_weight,
+                **data.fit_args,
+            )
+        except KeyboardInterrupt:
+            recorder.record_unfinished()
+            raise
+        return found, meter.report()
