@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_finetune.device import on_gpu
+
 
 def compiled(
     model: keras.Model,
@@ -77,11 +79,8 @@ def xla_pays(model: keras.Model) -> bool:
     """
     if keras.backend.backend() != "tensorflow":
         return False
-    import tensorflow as tf
-
-    on_cpu = not tf.config.list_physical_devices("GPU")
     half = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
-    return not (on_cpu and half)
+    return on_gpu() or not half
 
 
 def _traced(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_finetune.device import on_gpu
 from keras_finetune.generation.alike_blocks import AlikeBlocks
 from keras_finetune.generation.compiled import by_shapes
 from keras_finetune.models import TransformerBlock
@@ -26,10 +27,8 @@ def one_row_step(
     Returns:
         None with another backend than TensorFlow, on a GPU, and for very wide layers.
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or on_gpu():
         return None
-    import tensorflow as tf
-
     # A block may be called twice.
     inside = {id(part): part for block in blocks for part in block._flatten_layers()}.values()
     kernels = [(x.kernel, x.compute_dtype) for x in inside if type(x) is keras.layers.Dense]
@@ -39,9 +38,7 @@ def one_row_step(
         and {kernel.dtype, dtype} <= {"float32", "bfloat16"}
         for kernel, dtype in kernels
     )
-    if not kernels or not suits or tf.config.list_physical_devices("GPU"):
-        return None
-    return OneRowStep(kernels, function)
+    return OneRowStep(kernels, function) if kernels and suits else None
 
 
 class OneRowStep:

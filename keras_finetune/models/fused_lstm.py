@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 
+from keras_finetune.device import on_gpu
 from keras_finetune.models.fused import has_compiler
 
 # Fewer rows make a product too small to be worth a processor.
@@ -53,11 +54,7 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
 
 @functools.cache
 def _is_fusing_lstm() -> bool:
-    if not has_compiler():
-        return False
-    import tensorflow as tf
-
-    return not tf.config.list_physical_devices("GPU")  # There, Keras calls cuDNN.
+    return has_compiler() and not on_gpu()  # There, Keras calls cuDNN.
 
 
 def _num_parts(inputs: Any) -> int:

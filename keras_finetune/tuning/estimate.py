@@ -10,12 +10,13 @@ import keras
 import numpy as np
 from rich.table import Table
 
+from keras_finetune.device import on_gpu
 from keras_finetune.tuning.compilation import Compilation
 from keras_finetune.tuning.data_kinds import FitData, count_steps
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
-from keras_finetune.tuning.memory import forget_peak, on_gpu, peak_memory
+from keras_finetune.tuning.memory import forget_peak, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,

@@ -6,11 +6,6 @@ from pathlib import Path
 import keras
 
 
-def on_gpu() -> bool:
-    """Tell whether what counts is the memory of an accelerator."""
-    return _gpu_memory() is not None
-
-
 def _gpu_memory() -> int | None:
     """Most bytes held on the accelerator since `forget_peak`; None if there is none."""
     backend = keras.backend.backend()
@@ -35,11 +30,12 @@ def _gpu_memory() -> int | None:
 
 def forget_peak() -> None:
     """Let the peak of memory be what is held now, where the machine can."""
-    if keras.backend.backend() == "tensorflow" and on_gpu():
+    backend, on_gpu = keras.backend.backend(), _gpu_memory() is not None
+    if backend == "tensorflow" and on_gpu:
         import tensorflow as tf
 
         tf.config.experimental.reset_memory_stats("GPU:0")
-    elif keras.backend.backend() == "torch" and on_gpu():
+    elif backend == "torch" and on_gpu:
         import torch
 
         torch.cuda.reset_peak_memory_stats()

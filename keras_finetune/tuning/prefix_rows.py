@@ -12,8 +12,8 @@ import numpy as np
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.pipeline import planned_dataset, read_ahead
 from keras_finetune.data.plan import Plan, make_plan
+from keras_finetune.device import on_gpu
 from keras_finetune.tuning.data_kinds import arrays_in, count_rows, is_arrays, is_tf_dataset
-from keras_finetune.tuning.memory import on_gpu
 
 # Enough for full matrix products; more only takes memory. Longer rows come in smaller batches.
 _TOKENS_PER_BATCH, _ON_GPU = 2_048, 8_192

@@ -1,9 +1,10 @@
 from itertools import combinations
 
+import keras
 import numpy as np
 import pytest
 
-from keras_finetune.data import bucket_widths
+from keras_finetune.data import bucket_widths, buckets
 
 
 def padded(lengths, widths):
@@ -46,6 +47,13 @@ def test_equal_lengths_need_one_width():
 
 def test_empty_rows_still_have_a_width():
     assert bucket_widths(np.zeros(3, int)).tolist() == [4]
+
+
+@pytest.mark.backends
+def test_a_gpu_gets_few_widths_where_each_is_compiled(monkeypatch):
+    monkeypatch.setattr(buckets, "on_gpu", lambda: True)
+    found = [buckets.choose_num_buckets(n) for n in (10, 100, 10_000)]
+    assert found == ([9, 24, 24] if keras.backend.backend() == "torch" else [2, 2, 5])
 
 
 def test_refused():

@@ -1,0 +1,24 @@
+"""What Keras's backend computes on."""
+
+import keras
+
+
+def on_gpu() -> bool:
+    """Tell whether the backend computes on a GPU or TPU.
+
+    Example:
+        >>> isinstance(on_gpu(), bool)
+        True
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return any(x.device_type != "CPU" for x in tf.config.list_physical_devices())
+    if backend == "torch":
+        import torch
+
+        return bool(torch.cuda.is_available())
+    import jax
+
+    return bool(jax.default_backend() != "cpu")
