@@ -1,5 +1,7 @@
 """Which tokens are one word together, so that it is hidden whole or not at all."""
 
+import re
+
 import numpy as np
 
 from keras_finetune.data import Tokenizer
@@ -8,15 +10,20 @@ from keras_finetune.data import Tokenizer
 _BYTE_LEVEL, _SENTENCE_PIECE, _WORD_PIECE = "\u0120", "\u2581", "##"
 # New line, tab and carriage return, as they are and as byte-level BPE writes them.
 _BLANK = ("\n", "\t", "\r", "\u010a", "\u0109", "\u010d")
+# Where no spaces are written: Chinese characters, kana and their punctuation; and their first bytes
+# in UTF-8, E3 to E9 and EF, as byte-level BPE writes them.
+_UNSPACED = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_UNSPACED_BYTES = re.compile("[\u00e3-\u00e9\u00ef]")
 
 
 class WholeWords:
     """Choose tokens by whole words.
 
     A piece of WordPiece that begins with `##`, or one of BPE or SentencePiece without the mark of a
-    space before it, belongs to the word before. Special tokens are words by themselves, and a text
-    begins with a new word. The method is that of BERT's later checkpoints
-    (https://github.com/google-research/bert, "whole word masking").
+    space before it, belongs to the word before; one that begins with a Chinese character or kana is
+    a word. Special tokens are words by themselves, and a text begins with a new word. The method is
+    that of BERT's later checkpoints (https://github.com/google-research/bert, "whole word
+    masking").
 
     Args:
         tokenizer: What makes the tokens.
@@ -52,7 +59,9 @@ class WholeWords:
         else:
             blank = np.array([token.startswith(_BLANK) for token in tokens])
             space = np.array([token.startswith(mark) for token in tokens])
-            self._begins = space | blank | special
+            pattern = _UNSPACED_BYTES if mark == _BYTE_LEVEL else _UNSPACED
+            unspaced = np.array([pattern.match(token) is not None for token in tokens])
+            self._begins = space | blank | special | unspaced
             self._ends = special | np.array([token.endswith(_BLANK) for token in tokens])
 
     def begins(self, token_ids: np.ndarray, text_starts: np.ndarray) -> np.ndarray:

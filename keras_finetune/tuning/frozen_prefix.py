@@ -129,14 +129,26 @@ def suffix_inputs(cut: PrefixCut, x: Any, tensors: dict[str, Any]) -> dict[str, 
 
 
 def flat_inputs(model: keras.Model, x: Any) -> list[Any]:
-    """Put a model's inputs in Keras's flat order."""
+    """Put a model's inputs in Keras's flat order, and give them the rank that Keras would."""
     functional = functional_of(model)
     expected = functional._inputs_struct
     if not isinstance(x, dict):
-        return keras.tree.flatten(x)
-    if isinstance(expected, dict):
-        return keras.tree.flatten({name: x[name] for name in expected})
-    return [x[symbol.name] for symbol in functional.inputs]
+        flat = keras.tree.flatten(x)
+    elif isinstance(expected, dict):
+        flat = keras.tree.flatten({name: x[name] for name in expected})
+    else:
+        flat = [x[symbol.name] for symbol in functional.inputs]
+    return [
+        _of_rank(value, len(symbol.shape))
+        for value, symbol in zip(flat, functional.inputs, strict=True)
+    ]
+
+
+def _of_rank(x: Any, rank: int) -> Any:
+    """Add or drop a last axis of 1, if that is all that is wrong."""
+    if len(x.shape) == rank - 1:
+        return x[..., None]
+    return x[..., 0] if len(x.shape) == rank + 1 and x.shape[-1] == 1 else x
 
 
 class Prefix(keras.Model):

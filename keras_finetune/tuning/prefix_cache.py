@@ -55,13 +55,16 @@ class PrefixCache:
             progress: Whether to show a bar.
 
         Returns:
-            The data set; None if the model makes something else of a row when it is padded further,
-            so that activations of the row alone do not stand for it.
+            The data set; or why there is none, a text, where activations of a row by itself do not
+            stand for the row.
         """
         key = _key(cut, rows)
         computed = self._latest.get(name)
         if computed is None or computed.key != key:
-            computed = self._compute(cut, rows, name, key, progress)
+            try:
+                computed = self._compute(cut, rows, name, key, progress)
+            except _OtherRowsError:
+                return "below what trains the model makes other rows of the data's"
         self._latest[name] = computed
         store = computed.store
 
@@ -69,7 +72,9 @@ class PrefixCache:
             return suffix_inputs(cut, x, _gathered(store, positions, width, rows))
 
         if not _is_exact(cut, rows, replace):
-            return None
+            if rows.lengths is None:
+                return "what this model makes of a row depends on the other rows of its batch"
+            return "what this model makes of a row depends on how far it is padded"
         return rows.serve(replace, _shapes(cut, store))
 
     def _compute(
@@ -87,9 +92,13 @@ class PrefixCache:
                     first += len(positions)
                     known = _gathered(start.store, positions, block.width, rows)
                     inputs |= {f"start{x.removeprefix('cut')}": known[x] for x in known}
+                found = prefix.run(inputs)
+                size = len(keras.tree.flatten(block.x)[0])
+                if any(len(value) != size for value in found.values()):
+                    raise _OtherRowsError
                 yield {
                     column: _column(value, cut, column, block.lengths)
-                    for column, value in prefix.run(inputs).items()
+                    for column, value in found.items()
                 }
 
         store = build_store(
@@ -108,6 +117,10 @@ class PrefixCache:
             return None
         here = {number for step in cut.prefix for number in step.outputs}
         return latest if here.issuperset(latest.cut.tensors) else None
+
+
+class _OtherRowsError(Exception):
+    """A tensor of the cut has more rows than the data, as where choices are made rows."""
 
 
 @dataclass
@@ -132,7 +145,7 @@ def bytes_needed(cut: PrefixCut, rows: Rows, tokens: int) -> int:
 
 def _is_exact(cut: PrefixCut, rows: Rows, replace: Any) -> bool:
     """Compare the model's outputs with those from the cut on, for a few rows padded together."""
-    x, positions, width = rows.sample()
+    x, positions, width, lengths = rows.sample()
     with cut_model(cut.graph.model, cut):
         whole, part = (
             [
@@ -148,11 +161,14 @@ def _is_exact(cut: PrefixCut, rows: Rows, replace: Any) -> bool:
         )
     layers = [getattr(step.operation, "compute_dtype", None) for step in cut.prefix]
     tolerance = 0.05 if {"bfloat16", "float16"}.intersection(layers) else 1e-3
-    return all(
-        # What a model says of padding, as in an output for each token, does not matter.
-        one.ndim > 2 or np.allclose(one, other, rtol=0, atol=tolerance * np.abs(one).max() + 1e-7)
-        for one, other in zip(whole, part, strict=True)
-    )
+    # What a model says of padding does not matter.
+    real = None if lengths is None else np.arange(width) < lengths[:, None]
+    for one, other in zip(whole, part, strict=True):
+        if real is not None and one.ndim > 2 and one.shape[:2] == real.shape:
+            one, other = one[real], other[real]
+        if not np.allclose(one, other, rtol=0, atol=tolerance * np.abs(one).max() + 1e-7):
+            return False
+    return True
 
 
 def _column(value: np.ndarray, cut: PrefixCut, name: str, lengths: Any) -> "np.ndarray | Ragged":

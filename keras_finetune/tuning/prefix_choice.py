@@ -28,7 +28,10 @@ _LEAST_SAVED = 1e12
 _LEAST_SHARE = 0.1
 # Tokens from which on fused kernels save more time than compiling them takes, and some of memory.
 _WORTH_COMPILING = 1_000_000
-_NO_CUT = "no layer below the lowest trainable one is frozen, or the model has a call of its own"
+_NO_CUT = (
+    "no layer below the lowest trainable one is frozen (and neither random nor adds losses), or "
+    "the model has a call of its own"
+)
 _DRAWN_ANEW = "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
 
 
@@ -191,11 +194,11 @@ def _served(
     validated = data.validation_data
     with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
         x = cache.dataset(cut, rows, "train", progress=progress)
-        if x is None:
-            return "what this model makes of a row depends on how far it is padded"
+        if isinstance(x, str):
+            return x
         if plan.validation is not None:
             found = cache.dataset(cut, plan.validation, "validation", progress=progress)
-            validated = validated if found is None else found
+            validated = validated if isinstance(found, str) else found
     of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
     fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
     return replace(

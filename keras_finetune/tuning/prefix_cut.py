@@ -50,7 +50,8 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
 
     Above the cut are the layers that train, what depends on them, and dropout between the last
     frozen weights and the first trainable ones, which is theirs. Layers that draw random numbers
-    and are no dropout, such as augmentations, are above it too, with all that follows them.
+    and are no dropout, such as augmentations, are above it too, with all that follows them; so are
+    those with an activity regularizer, whose loss counts.
 
     Args:
         model: Any built Keras model.
@@ -112,7 +113,12 @@ def _above(graph: ModelGraph) -> set[Step]:
         if _is_random(step.operation) and not _is_dropout(step.operation)
         if not _weights(step.operation)
     }
-    above = _with_all_above(graph, trains | augments)
+    adds_losses = {
+        step
+        for step in graph.steps
+        if any(getattr(x, "activity_regularizer", None) for x in _layers(step.operation))
+    }
+    above = _with_all_above(graph, trains | augments | adds_losses)
     frozen = [step for step in graph.steps if step not in above and _weights(step.operation)]
     below_frozen: set[Step] = set()
     open_ = {tensor for step in frozen for tensor in step.inputs.values()}
@@ -150,7 +156,18 @@ def _heavy(steps: Iterable[Step], rows: tuple[int | None, ...]) -> list[Step]:
 
 
 def _trains(operation: Any) -> bool:
-    return bool(getattr(operation, "trainable_variables", ()))
+    return bool(getattr(operation, "trainable_variables", ())) or any(
+        map(_learns_by_itself, _layers(operation))
+    )
+
+
+def _learns_by_itself(layer: Any) -> bool:
+    """Tell whether an unfrozen layer has state that a step may change without a gradient.
+
+    The averages of a batch normalization without scale and offset are such. What `adapt` sets, as
+    in `keras.layers.Normalization`, stays as it is.
+    """
+    return layer.trainable and bool(layer._non_trainable_variables) and not hasattr(layer, "adapt")
 
 
 def _weights(operation: Any) -> list[keras.Variable]:

@@ -34,6 +34,15 @@ class Block(NamedTuple):
     lengths: np.ndarray | None
 
 
+class Sample(NamedTuple):
+    """Inputs of a few rows, their positions among all, their width, and lengths as in `Block`."""
+
+    x: Any
+    positions: np.ndarray
+    width: int
+    lengths: np.ndarray | None
+
+
 @dataclass
 class PlannedRows:
     """Rows that can be read in any order: a data set of this library, or arrays.
@@ -97,8 +106,8 @@ class PlannedRows:
             x = self.read(rows, width, np.random.default_rng(0))[0]
             yield Block(x, width, None if self.lengths is None else self.lengths[rows])
 
-    def sample(self) -> tuple[Any, np.ndarray, int]:
-        """Return the inputs of a few rows, padded otherwise than in `blocks`, for `Replace`."""
+    def sample(self) -> Sample:
+        """Return the inputs of a few rows, padded otherwise than in `blocks`."""
         if self.lengths is None:
             rows, width = self._batches[0][0][:4], 1
         else:
@@ -110,7 +119,9 @@ class PlannedRows:
             if computed == width:
                 width = int(-(-self.lengths[rows].max() // 8) * 8)
                 width = min(width, computed)
-        return self.read(rows, width, np.random.default_rng(0))[0], self._position[rows], width
+        x = self.read(rows, width, np.random.default_rng(0))[0]
+        lengths = None if self.lengths is None else self.lengths[rows]
+        return Sample(x, self._position[rows], width, lengths)
 
     def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
         """Return the same data set with other inputs.
@@ -174,10 +185,10 @@ class ReplayedRows:
             x = element[0] if isinstance(element, tuple) else element
             yield Block(x, _width(x), None)
 
-    def sample(self) -> tuple[Any, np.ndarray, int]:
-        """Return the inputs of the first batch, as `Replace` has them."""
+    def sample(self) -> Sample:
+        """Return the inputs of the first batch."""
         x, width, _ = next(self.blocks())
-        return x, np.arange(len(keras.tree.flatten(x)[0])), width
+        return Sample(x, np.arange(len(keras.tree.flatten(x)[0])), width, None)
 
     def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
         """Return the same data set with other inputs; arguments as for `PlannedRows`."""
@@ -232,7 +243,7 @@ def rows_of(
 
 def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> PlannedRows:
     x, *rest = (
-        keras.tree.map_structure(lambda leaf: next(arrays_in(leaf, "x")), part)
+        _as_tuples(keras.tree.map_structure(lambda leaf: next(arrays_in(leaf, "x")), part))
         for part in (x, *rest)
     )
     ones = np.ones(count_rows(x), np.int64)
@@ -248,6 +259,13 @@ def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> Plan
         return tuple(keras.tree.map_structure(lambda leaf: leaf[rows], part) for part in (x, *rest))
 
     return PlannedRows(plan, read, None, shuffle, seed, _digest(x))
+
+
+def _as_tuples(x: Any) -> Any:
+    """The same nest with tuples for lists, which `tf.data` would make one tensor of."""
+    if isinstance(x, dict):
+        return {name: _as_tuples(value) for name, value in x.items()}
+    return tuple(map(_as_tuples, x)) if isinstance(x, list | tuple) else x
 
 
 def _rows_at_once(x: Any, tokens: int) -> int:

@@ -34,6 +34,19 @@ def test_byte_pairs():
     assert found == expected
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
+def test_a_piece_of_chinese_is_a_word(kind):
+    texts = ["我们去图书馆,明天 reading。", "图书馆在学校。"] * 4
+    tokenizer = Tokenizer.train(texts, 270, kind, progress=False)  # Few pieces of many characters.
+    ids = np.array(tokenizer.encode("我们去图书馆 reading。"))
+    begins = WholeWords(tokenizer).begins(ids[None], np.ones_like(ids)[None])[0]
+    words = [tokenizer.decode(part).strip() for part in np.split(ids, np.flatnonzero(begins)[1:])]
+    words = [word for word in words if word not in ("", "[CLS]", "[SEP]")]
+    assert words[-2:] == ["reading", "。"]
+    assert "".join(words[:-2]) == "我们去图书馆"
+    assert len(words) > 3
+
+
 def test_texts_that_share_a_row_share_no_word():
     tokenizer = Tokenizer.train(TEXTS, 280, progress=False)
     ids = np.array([tokenizer.encode_batch(["words"], special_tokens=False).token_ids])

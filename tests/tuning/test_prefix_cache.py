@@ -197,6 +197,26 @@ def nested():
     return keras.Model(ids, keras.layers.Dense(2, name="out")(x))
 
 
+def test_a_list_of_labels_and_inputs_of_one_number():
+    x = np.random.default_rng(0).normal(size=40).astype("float32")
+    y, found = [x, (x > 0).astype("int32")], []
+    for cache_frozen in (True, False):
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((1,))
+        low = keras.layers.Dense(3, name="low")(inputs)
+        outputs = [keras.layers.Dense(n, name=name)(low) for n, name in ((1, "a"), (2, "b"))]
+        tuner = FineTuner(keras.Model(inputs, outputs))
+        crossentropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        tuner.compile("sgd", ["mse", crossentropy])
+        tuner.freeze("low")
+        args = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
+        tuner.fit(x, y, validation_data=(x, y), cache_frozen=cache_frozen, **args)
+        found.append(tuner.history)
+    assert set(found[0]) == set(found[1])
+    for name, values in found[0].items():
+        np.testing.assert_allclose(values, found[1][name], rtol=1e-5)
+
+
 def test_a_users_pipeline_of_a_nested_model_with_keras_masks(computed):
     tf = pytest.importorskip("tensorflow")
 

@@ -86,6 +86,34 @@ def test_a_model_that_heeds_padding_is_refused(task):
         tuner.fit(task.dataset(task.rows), epochs=2, cache_frozen=True, verbose=0)
 
 
+def test_choices_that_are_made_rows_are_refused():
+    ids = keras.Input((3, 5), dtype="int32")
+    x = keras.layers.Embedding(9, 4, name="embedding")(keras.ops.reshape(ids, (-1, 5)))
+    scores = keras.layers.Dense(1, name="score")(keras.ops.mean(x, axis=1))
+    model = keras.Model(ids, keras.ops.reshape(scores, (-1, 3)))
+    x, y = np.random.default_rng(0).integers(0, 9, (16, 3, 5)), np.arange(16) % 3
+    tuner = FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tuner.freeze("embedding")
+    with pytest.raises(ValueError, match="makes other rows of the data's"):
+        tuner.fit(x, y, epochs=2, cache_frozen=True, verbose=0)
+    tuner.fit(x, y, epochs=2, verbose=0)
+
+
+def test_a_model_that_mixes_rows_is_refused():
+    inputs = keras.Input((6, 4))
+    x = keras.layers.Dense(5, name="low")(inputs)
+    x = x - keras.ops.mean(x, axis=0, keepdims=True)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="out")(x))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(24, 6, 4)).astype("float32"), rng.integers(0, 2, (24, 6))
+    tuner = FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tuner.freeze("low")
+    with pytest.raises(ValueError, match="depends on the other rows of its batch"):
+        tuner.fit(x, y, batch_size=8, epochs=2, cache_frozen=True, verbose=0)
+
+
 def test_nothing_frozen_is_said(task):
     tuner = FineTuner(transformer(task))
     tuner.compile("adam")

@@ -1,0 +1,74 @@
+"""What lies below a cut, and that a model trains as with Keras where it is easy to get wrong."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune.tuning.prefix_cut import find_cut
+
+X = 10.0 + 3.0 * np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+Y = (X[:, 0] > 10.0).astype("int32")
+
+
+def classifier(*layers):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2, name="head")])
+
+
+def loss():
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def losses(make, cache_frozen):
+    """Of Keras, and of FineTuner."""
+    settings = {"batch_size": 8, "epochs": 3, "shuffle": False, "verbose": 0}
+    model = make()
+    model.compile(keras.optimizers.SGD(0.05), loss())
+    expected = model.fit(X, Y, **settings).history["loss"]
+    tuner = kft.FineTuner(make())
+    tuner.compile(keras.optimizers.SGD(0.05), loss())
+    return expected, tuner.fit(X, Y, cache_frozen=cache_frozen, **settings).history["loss"]
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("cache_frozen", [True, False])
+def test_a_batch_normalization_without_weights_that_train(cache_frozen):
+    def make():
+        layers = keras.layers
+        norm = layers.BatchNormalization(center=False, scale=False, name="norm")
+        model = classifier(layers.Dense(3, name="low"), norm)
+        model.get_layer("low").trainable = False
+        return model
+
+    assert [step.operation.name for step in find_cut(make()).prefix] == ["low"]
+    expected, received = losses(make, cache_frozen)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+def test_it_is_below_when_it_is_frozen_itself():
+    norm = keras.layers.BatchNormalization(center=False, scale=False, name="norm")
+    model = classifier(keras.layers.Dense(3, name="low"), norm)
+    model.get_layer("low").trainable = norm.trainable = False
+    assert [step.operation.name for step in find_cut(model).prefix] == ["low", "norm"]
+
+
+def test_what_adapt_sets_is_below():
+    norm = keras.layers.Normalization(name="adapted")
+    norm.adapt(X)
+    model = classifier(norm, keras.layers.Dense(3, name="low"))
+    model.get_layer("low").trainable = False
+    assert [step.operation.name for step in find_cut(model).prefix] == ["adapted", "low"]
+
+
+@pytest.mark.parametrize("cache_frozen", ["auto", False])
+def test_what_an_activity_regularizer_adds_counts(cache_frozen):
+    def make():
+        low = keras.layers.Dense(3, name="low", activity_regularizer="l2")
+        model = classifier(low)
+        low.trainable = False
+        return model
+
+    assert find_cut(make()) is None
+    expected, received = losses(make, cache_frozen)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
