@@ -36,8 +36,8 @@ def test_byte_pairs():
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece"])
 def test_a_piece_of_chinese_is_a_word(kind):
-    texts = ["我们去图书馆,明天 reading。", "图书馆在学校。"] * 4
-    tokenizer = Tokenizer.train(texts, 270, kind, progress=False)  # Few pieces of many characters.
+    texts = ["我们去图书馆,明天 reading。", "图书馆在学校。", "reading a reading"] * 4
+    tokenizer = Tokenizer.train(texts, 280, kind, progress=False)
     ids = np.array(tokenizer.encode("我们去图书馆 reading。"))
     begins = WholeWords(tokenizer).begins(ids[None], np.ones_like(ids)[None])[0]
     words = [tokenizer.decode(part).strip() for part in np.split(ids, np.flatnonzero(begins)[1:])]
