@@ -45,8 +45,16 @@ def is_arrays(x: Any) -> bool:
     return bool(leaves) and all(_is_array(leaf) or _is_plain(leaf) for leaf in leaves)
 
 
+def gives_batches(x: Any) -> bool:
+    """Tell whether this is a data set, a `PyDataset`, a generator or the like: no rows to shuffle.
+
+    Arrays of any library are rows, those of scipy.sparse or of another backend included.
+    """
+    return not is_arrays(x) and not any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
+
+
 def arrays_in(x: Any, what: str) -> Iterator[np.ndarray]:
-    """Yield the arrays in a nest of them; None holds none.
+    """Yield the arrays in a nest of them; None, which stands for what is left out, holds none.
 
     Args:
         x: An array or tensor, or a dict, list or tuple of them.
@@ -55,7 +63,9 @@ def arrays_in(x: Any, what: str) -> Iterator[np.ndarray]:
     Raises:
         ValueError: A Python list of numbers or strings stands where an array should.
     """
-    for leaf in [] if x is None else keras.tree.flatten(x):
+    for leaf in keras.tree.flatten(x):
+        if leaf is None:
+            continue
         if _is_plain(leaf):
             raise ValueError(
                 f"{what} holds a Python list of {type(leaf).__name__}. Give a numpy array: "
@@ -130,9 +140,14 @@ def first_batch(x: Any) -> Any:
         ValueError: A Python generator would lose its first batch.
     """
     if is_arrays(x):
-        return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[:1], x)
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else np.asarray(leaf)[:1], x
+        )
     if is_tf_dataset(x):
-        return next(iter(x.take(1).as_numpy_iterator()))
+        batch = next(iter(x.take(1).as_numpy_iterator()), None)
+        if batch is None:
+            raise ValueError("The data is empty: this tf.data.Dataset gives no batch.")
+        return batch
     if isinstance(x, keras.utils.PyDataset):
         return x[0]
     raise ValueError(

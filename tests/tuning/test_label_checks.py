@@ -54,20 +54,23 @@ def test_class_numbers_are_not_spread_over_the_outputs(loss, form):
 
 
 @pytest.mark.parametrize(
-    ("units", "shape"),
-    [(3, (8, 3)), (3, (8, 3, 1)), (1, (8,)), (1, (8, 1)), (3, (8, None)), (None, (8,))],
+    ("output", "shape"),
+    [
+        *(((None, 3), (8, 3)), ((None, 3), (8, 3, 1)), ((None, 1), (8,))),
+        *(((None, 1), (8, 1)), ((None, 3), (8, None)), (None, (8,))),
+    ],
 )
-def test_shapes_that_keras_compares(units, shape):
-    check_label_shape("training data", "mse", units, shape)
+def test_shapes_that_keras_compares(output, shape):
+    check_label_shape("training data", "mse", output, shape)
 
 
 def test_a_loss_of_the_users_own_may_take_classes_under_a_known_name():
     def poisson(y_true, y_pred):
         return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
 
-    check_label_shape("training data", poisson, 3, (8,))
+    check_label_shape("training data", poisson, (None, 3), (8,))
     with pytest.raises(ValueError, match="The loss poisson compares"):
-        check_label_shape("training data", keras.losses.poisson, 3, (8,))
+        check_label_shape("training data", keras.losses.poisson, (None, 3), (8,))
 
 
 @pytest.mark.parametrize(
