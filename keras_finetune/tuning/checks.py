@@ -94,7 +94,7 @@ def _check_side(
         raise ValueError(f"The {side} is empty: a {kind} of no batches.")
     # Keras reads the first batch of a PyDataset ahead, too.
     if not raw and (is_py_dataset or (is_tf_dataset(x) and side == "validation data")):
-        _check_batch(side, model, loss, first_batch(x), is_new=is_py_dataset)
+        _check_batch(side, model, loss, first_batch(x, side), is_new=is_py_dataset)
     return None
 
 

@@ -126,18 +126,23 @@ def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
         shape = tuple(first.shape) if first.shape.rank else (1,)
         rows = shape[0] or 32
     else:
-        array = keras.tree.flatten(x if is_arrays(x) else first_batch(x))[0]
+        leaves = keras.tree.flatten(x if is_arrays(x) else first_batch(x))
+        array = next(leaf for leaf in leaves if leaf is not None)
         shape, rows = tuple(array.shape), fit_args.get("batch_size") or 32
         is_integer = "int" in str(getattr(array, "dtype", ""))
     is_sequence = len(shape) > 2 or (len(shape) == 2 and is_integer)
     return int(rows * ((shape[1] or 128) if is_sequence else 1))
 
 
-def first_batch(x: Any) -> Any:
+def first_batch(x: Any, side: str = "training data") -> Any:
     """Read one batch ahead.
 
+    Args:
+        x: What goes into `fit`.
+        side: What to call it in an error.
+
     Raises:
-        ValueError: A Python generator would lose its first batch.
+        ValueError: A Python generator would lose its first batch, or there is none.
     """
     if is_arrays(x):
         return keras.tree.map_structure(
@@ -146,7 +151,7 @@ def first_batch(x: Any) -> Any:
     if is_tf_dataset(x):
         batch = next(iter(x.take(1).as_numpy_iterator()), None)
         if batch is None:
-            raise ValueError("The data is empty: this tf.data.Dataset gives no batch.")
+            raise ValueError(f"The {side} is empty: a tf.data.Dataset that gives no batch.")
         return batch
     if isinstance(x, keras.utils.PyDataset):
         return x[0]

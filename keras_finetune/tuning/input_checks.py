@@ -38,9 +38,10 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
         _check_names(side, model, named, needed, x)
     leaves = keras.tree.flatten(x)
     if not isinstance(x, Mapping) and not len(needed) <= len(leaves) <= len(named):
+        shown = ", ".join(f"{name!r}: ..." for name in named)
         raise ValueError(
             f"The model takes {len(named)} input(s), but the {side} has {len(leaves)} of no name. "
-            f"Give {_wanted(model, named)}."
+            f"Give {_form_without_names(model, named) or f'a dict: {{{shown}}}'}."
         )
     given: dict[str, Any] = {}
     for symbol, leaf in zip(input_symbols(model, x), leaves, strict=True):
@@ -64,7 +65,7 @@ def _check_names(
     if missing:
         unknown = [str(name) for name in x if name not in named]
         hint = did_you_mean(unknown[0], missing) if unknown else ""
-        takes = _wanted(model, named) if any(map(_is_no_name, named)) else _listed(named)
+        takes = _form_without_names(model, named) or _listed(named)
         raise ValueError(
             f"The {side} lacks {'' if _is_no_name(missing[0]) else 'the input '}"
             f"{_called(missing, named)}. The model takes {takes}. Received: "
@@ -130,16 +131,14 @@ def _named_inputs(model: keras.Model) -> dict[str, Any] | None:
     return {path[0]: symbol for path, symbol in paths}
 
 
-def _wanted(model: keras.Model, named: Mapping[str, Any]) -> str:
-    """What to give a model that takes several inputs."""
+def _form_without_names(model: keras.Model, named: Mapping[str, Any]) -> str | None:
+    """How to give a model its inputs if a dict of their names will not do."""
     expected = functional_of(model)._inputs_struct
-    if not isinstance(expected, Mapping):
-        has_nests = any(len(path) > 1 for path, _ in keras.tree.flatten_with_path(expected))
-        if has_nests:
-            return f"this nest: {keras.tree.map_structure(lambda x: x.name, expected)}"
-        if any(map(_is_no_name, named)):
-            return f"a list of {len(named)} arrays"
-    return f"a dict: {{{', '.join(f'{name!r}: ...' for name in named)}}}"
+    if isinstance(expected, Mapping):
+        return None
+    if any(len(path) > 1 for path, _ in keras.tree.flatten_with_path(expected)):
+        return f"the nest {keras.tree.map_structure(lambda x: x.name, expected)}"
+    return f"a list of {len(named)} arrays" if any(map(_is_no_name, named)) else None
 
 
 def _check_shapes(
@@ -281,7 +280,7 @@ def _called(names: list[str], named: Mapping[str, Any]) -> str:
             return repr(name)
         position = list(named).index(name)
         which = _ORDINALS[position] if position < len(_ORDINALS) else f"number {position + 1}"
-        return "its input" if len(named) == 1 else f"the {which} of {len(named)} inputs"
+        return "an input" if len(named) == 1 else f"the {which} of {len(named)} inputs"
 
     return ", ".join(map(call, names))
 

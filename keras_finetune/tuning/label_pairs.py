@@ -151,21 +151,21 @@ def _check_loss_names(model: keras.Model, loss: Mapping[str, Any], names: Sequen
 def _check_label_names(
     side: str, model: keras.Model, loss: Any, targets: Sequence[Target], labels: Mapping[str, Any]
 ) -> None:
-    names = _output_names(model)
-    if len(targets) != len(names) or not names:
+    names, functional = _output_names(model), functional_of(model)
+    if functional is None or not targets:
         return
     # Keras pairs as many labels as there are losses off, whatever they are called.
     losses = [each for each in keras.tree.flatten(loss) if each is not None]
-    if keras.tree.is_nested(loss) and len(names) != len(labels) == len(losses):
+    if keras.tree.is_nested(loss) and len(targets) != len(labels) == len(losses):
         return
-    if not isinstance(functional_of(model)._outputs_struct, Mapping | list | tuple):
+    if not keras.tree.is_nested(functional._outputs_struct):
         raise ValueError(
             f"The {side} has a dict of labels, {_listed(labels)}, but the model has one output. "
             "Give the array of its labels."
         )
     missing = [name for name in names if name not in labels]
     unknown = [name for name in labels if name not in names]
-    if missing or unknown:
+    if names and (missing or unknown):
         hint = did_you_mean(str(unknown[0]), missing or names) if unknown else ""
         raise ValueError(
             f"The labels of the {side} are for {_listed(labels)}, but the model has the outputs "
