@@ -20,8 +20,8 @@ from keras_finetune.tuning.input_checks import (
     refuse_no_labels,
     takes_text,
 )
-from keras_finetune.tuning.label_checks import check_classes, check_label_shape, check_labels
-from keras_finetune.tuning.label_pairs import Target, pair_labels, pair_losses
+from keras_finetune.tuning.label_checks import check_label_shape, check_labels, num_outputs
+from keras_finetune.tuning.label_pairs import Target, pair_labels
 from keras_finetune.tuning.token_checks import check_token_ids
 
 
@@ -55,7 +55,7 @@ def check_fit_data(
         raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
     train_counts = _check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:
-        check_classes(train_counts, None)
+        _check_classes(train_counts, None)
         return
     arrays = isinstance(validation_data, tuple | list)
     if arrays and len(validation_data) not in (2, 3):
@@ -65,21 +65,37 @@ def check_fit_data(
         )
     parts = tuple(validation_data) if arrays else (validation_data,)
     validation_counts = _check_side("validation data", model, loss, *parts)
-    check_classes(train_counts, validation_counts)
+    _check_classes(train_counts, validation_counts)
+
+
+def _check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") -> None:
+    """Refuse a single class, and classes that only the validation data has."""
+    if train is None:
+        return
+    seen = np.flatnonzero(train)
+    if len(seen) == 1:
+        raise ValueError(
+            f"Every training label is class {seen[0]}, so that there is nothing to tell apart. "
+            "Give rows of at least two classes; shuffle before you split."
+        )
+    if validation is not None:
+        unseen = np.setdiff1d(np.flatnonzero(validation), seen)
+        if len(unseen):
+            raise ValueError(
+                f"The validation data has the class(es) {unseen.tolist()}, of which the training "
+                "data has no row. Split with stratify, or leave those rows out."
+            )
 
 
 def _check_side(
     side: str, model: keras.Model, loss: Any, x: Any, y: Any = None, weight: Any = None
 ) -> "np.ndarray | None":
     """Check one side of the data and count its labels by class, where they are known."""
-    raw = _takes_raw_data(model)
-    if is_tf_dataset(x) and not raw:
+    if is_tf_dataset(x) and not _takes_raw_data(model):
         _check_spec(side, model, loss, x.element_spec)
     counts = getattr(x, "label_counts", None)
     if counts is not None:
-        targets = pair_losses(model, loss)
-        output = known_shape(targets[0].output) if len(targets) == 1 else None
-        units = output[-1] if output is not None and len(output) == 2 else None
+        units = num_outputs(model)
         if units is not None and len(counts) != units:
             raise ValueError(
                 f"The {side} has {len(counts)} classes, but the model has {units} outputs. Build "
@@ -93,7 +109,7 @@ def _check_side(
         kind = "tf.data.Dataset" if is_tf_dataset(x) else "PyDataset"
         raise ValueError(f"The {side} is empty: a {kind} of no batches.")
     # Keras reads the first batch of a PyDataset ahead, too.
-    if not raw and (is_py_dataset or (is_tf_dataset(x) and side == "validation data")):
+    if is_py_dataset or (is_tf_dataset(x) and side == "validation data"):
         _check_batch(side, model, loss, first_batch(x, side), is_new=is_py_dataset)
     return None
 
@@ -101,13 +117,13 @@ def _check_side(
 def _check_batch(side: str, model: keras.Model, loss: Any, batch: Any, *, is_new: bool) -> None:
     """Check a first batch; of a `tf.data.Dataset` the inputs were checked by their specs."""
     x, *others = batch if isinstance(batch, tuple) else (batch,)
-    if is_new:
+    if is_new and not _takes_raw_data(model):
         if not others:
             refuse_no_labels(side, model, loss, in_batches=True)
         check_inputs(side, model, x)
         check_token_ids(side, model, x)
     y, weight, *_ = (*others, None, None)
-    _check_targets(side, pair_labels(side, model, loss, y, weight))
+    _check_targets(side, _targets(side, model, loss, y, weight))
 
 
 def _check_arrays(
@@ -138,10 +154,15 @@ def _check_arrays(
             refuse_no_labels(side, model, loss)
         check_inputs(side, model, x)
         check_token_ids(side, model, x)
+    return _check_targets(side, _targets(side, model, loss, y, weight))
+
+
+def _targets(side: str, model: keras.Model, loss: Any, y: Any, weight: Any) -> list[Target]:
+    """What labels are known of; what a preprocessor makes of labels of tokens is not."""
     targets = pair_labels(side, model, loss, y, weight)
-    if raw:  # What a preprocessor makes of labels of tokens is not known.
-        targets = [each for each in targets if len(known_shape(each.output) or ()) == 2]
-    return _check_targets(side, targets)
+    if _takes_raw_data(model):
+        return [each for each in targets if len(known_shape(each.output) or ()) == 2]
+    return targets
 
 
 def _takes_raw_data(model: keras.Model) -> bool:
@@ -171,10 +192,10 @@ def _check_finite(what: str, array: np.ndarray) -> None:
 
 def _check_spec(side: str, model: keras.Model, loss: Any, spec: Any) -> None:
     x, *others = spec if isinstance(spec, tuple) else (spec,)
-    symbols = [*input_symbols(model, x), *(None for _ in keras.tree.flatten(others))]
-    for symbol, leaf in zip(symbols, keras.tree.flatten((x, others)), strict=True):
-        dtype = getattr(leaf, "dtype", None)
-        if getattr(dtype, "name", "") == "string" and not takes_text(model, symbol):
+    symbols = input_symbols(model, x)
+    for place, leaf in enumerate(keras.tree.flatten((x, others))):
+        of_text = place < len(symbols) and takes_text(model, symbols[place])
+        if getattr(getattr(leaf, "dtype", None), "name", "") == "string" and not of_text:
             raise ValueError(
                 f"The {side} is a tf.data.Dataset of strings, but a model takes numbers. Text goes "
                 "through keras_finetune.tasks.TextClassification(...).dataset(...), or through a "
@@ -216,9 +237,10 @@ def _as_arrays(leaf: Any) -> list[np.ndarray]:
 
 def _uncounted(target: Target, labels: np.ndarray) -> "np.ndarray | None":
     """Which labels Keras leaves out, so that they may be of no class."""
-    # TensorFlow's cross-entropy fails at a label that is no class, whatever its weight.
-    if keras.backend.backend() == "tensorflow":
-        return None
+    # But for JAX, cross-entropies fail at a label that is no class, whatever its weight. PyTorch's
+    # leaves one such label out.
+    if keras.backend.backend() != "jax":
+        return labels == -100 if keras.backend.backend() == "torch" else None
     # What its output's mask covers is known in the step only.
     if getattr(target.output, "_keras_mask", None) is not None:
         return np.ones(labels.shape, bool)

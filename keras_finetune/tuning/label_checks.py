@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.tuning.input_checks import known_shape
+from keras_finetune.tuning.input_checks import trains_as_keras
 from keras_finetune.tuning.label_pairs import pair_losses
 
 _SPARSE, _ONE_HOT, _BINARY, _OF_NUMBERS = "sparse", "one-hot", "binary", "of numbers"
@@ -22,7 +22,7 @@ def check_loss(model: keras.Model, loss: Any) -> None:
     """Refuse a loss that takes logits for probabilities, or the other way round.
 
     Args:
-        model: The model, whose last layer is looked at.
+        model: The model, whose last layers are looked at.
         loss: What `compile` was given; None is not checked.
 
     Example:
@@ -33,10 +33,8 @@ def check_loss(model: keras.Model, loss: Any) -> None:
         ...
         ValueError: The loss 'sparse_categorical_crossentropy' expects probabilities, but the ...
     """
-    for target in pair_losses(model, loss):
-        last = (
-            f"the layer of the output {target.name!r}" if target.name else "the model's last layer"
-        )
+    for target in pair_losses(model, loss) if trains_as_keras(model) else []:
+        last = f"the output {target.name!r}" if target.name else "the model's last layer"
         _check_activation(last, target.loss, _activation_of(target.output))
 
 
@@ -49,7 +47,7 @@ def _check_activation(last: str, loss: Any, activation: str | None) -> None:
     if activation == "linear" and not from_logits:
         raise ValueError(
             f"The loss {name!r} expects probabilities, but {last} gives logits (no activation). "
-            "Use the loss object with from_logits=True, or give that layer "
+            "Use the loss object with from_logits=True, or give the layer "
             'activation="softmax" (or "sigmoid").'
         )
     if activation in ("softmax", "sigmoid") and from_logits:
@@ -227,33 +225,21 @@ def _without_last_one(sizes: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return sizes[:-1] if sizes[-1:] == (1,) else sizes
 
 
-def check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") -> None:
-    """Refuse a single class, and classes that only the validation data has."""
-    if train is None:
-        return
-    seen = np.flatnonzero(train)
-    if len(seen) == 1:
-        raise ValueError(
-            f"Every training label is class {seen[0]}, so that there is nothing to tell apart. "
-            "Give rows of at least two classes; shuffle before you split."
-        )
-    if validation is not None:
-        unseen = np.setdiff1d(np.flatnonzero(validation), seen)
-        if len(unseen):
-            raise ValueError(
-                f"The validation data has the class(es) {unseen.tolist()}, of which the training "
-                "data has no row. Split with stratify, or leave those rows out."
-            )
+def num_outputs(model: keras.Model) -> int | None:
+    """Return the size of a model's one output vector, or None."""
+    outputs = getattr(model, "outputs", None) or []
+    if len(outputs) != 1 or len(outputs[0].shape) != 2:
+        return None
+    return outputs[0].shape[-1]
 
 
 def num_classes(model: keras.Model, loss: Any) -> int | None:
     """Return how many classes a model tells apart, or None where that is not known."""
-    targets = pair_losses(model, loss)
-    if len(targets) != 1 or _loss_kind(targets[0].loss) not in (_SPARSE, _ONE_HOT, _BINARY):
+    units, targets = num_outputs(model), pair_losses(model, loss)
+    kinds = {_loss_kind(target.loss) for target in targets}
+    if units is None or not kinds or not kinds <= {_SPARSE, _ONE_HOT, _BINARY}:
         return None
-    output = known_shape(targets[0].output)
-    units = output[-1] if output is not None and len(output) == 2 else None
-    return None if units is None else max(units, 2)
+    return max(units, 2)
 
 
 def _loss_name(loss: Any) -> str:

@@ -117,6 +117,9 @@ def test_tf_datasets(model, data, loss):
         check_fit_data(model, good, None, wrong, loss=loss)
     with pytest.raises(ValueError, match="Dataset of strings"):
         check_fit_data(model, tf.data.Dataset.from_tensor_slices((["a"], [0])).batch(1), loss=loss)
+    of_names = tf.data.Dataset.from_tensor_slices((x, [str(label) for label in y])).batch(8)
+    with pytest.raises(ValueError, match="Dataset of strings"):
+        check_fit_data(model, of_names, loss=loss)
     with pytest.raises(ValueError, match="no batches"):
         check_fit_data(model, good.take(0), loss=loss)
 
