@@ -209,10 +209,8 @@ def _check_shape_of_positions(
 ) -> None:
     expected, units = output[1:-1], output[-1]
     sizes = shape[1:-1] if len(shape) == len(output) and shape[-1] in (1, None) else shape[1:]
-    fits = len(sizes) == len(expected) and all(
-        None in pair or pair[0] == pair[1] for pair in zip(sizes, expected, strict=True)
-    )
-    if units != 1 and not fits:
+    # How many positions there are is the data's affair: a sequential model takes other lengths.
+    if units != 1 and len(sizes) != len(expected):
         wanted = ", ".join("length" if size is None else str(size) for size in expected)
         raise ValueError(
             f"sparse_categorical_crossentropy expects integer labels of shape (rows, {wanted}): a "

@@ -124,6 +124,15 @@ def test_classes_of_positions():
 
 
 @pytest.mark.backends
+def test_sequences_of_another_length_than_the_input_says():
+    layers = [keras.layers.Embedding(9, 4), keras.layers.Dense(3)]
+    tuner = FineTuner(keras.Sequential([keras.Input((6,), dtype="int32"), *layers]))
+    tuner.compile("sgd", SPARSE)
+    tuner.fit(np.ones((8, 4), "int32"), np.ones((8, 4), "int32"), verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
+@pytest.mark.backends
 @pytest.mark.parametrize("label", [-1, -100])
 @pytest.mark.parametrize("masked", [True, False])
 def test_positions_that_keras_leaves_out(label, masked):
