@@ -1,6 +1,6 @@
 """Checks of what goes into `fit`, made before the first step."""
 
-from collections.abc import Mapping
+import contextlib
 from typing import Any
 
 import keras
@@ -15,16 +15,14 @@ from keras_finetune.tuning.data_kinds import (
 )
 from keras_finetune.tuning.input_checks import (
     check_inputs,
+    input_symbols,
     known_shape,
     refuse_no_labels,
-    trains_as_keras,
+    takes_text,
 )
-from keras_finetune.tuning.label_checks import (
-    check_classes,
-    check_label_shape,
-    check_labels,
-    num_outputs,
-)
+from keras_finetune.tuning.label_checks import check_label_shape, check_labels, num_outputs
+from keras_finetune.tuning.label_pairs import Target, pair_labels
+from keras_finetune.tuning.token_checks import check_token_ids
 
 
 def check_fit_data(
@@ -57,7 +55,7 @@ def check_fit_data(
         raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
     train_counts = _check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:
-        check_classes(train_counts, None)
+        _check_classes(train_counts, None)
         return
     arrays = isinstance(validation_data, tuple | list)
     if arrays and len(validation_data) not in (2, 3):
@@ -67,18 +65,37 @@ def check_fit_data(
         )
     parts = tuple(validation_data) if arrays else (validation_data,)
     validation_counts = _check_side("validation data", model, loss, *parts)
-    check_classes(train_counts, validation_counts)
+    _check_classes(train_counts, validation_counts)
+
+
+def _check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") -> None:
+    """Refuse a single class, and classes that only the validation data has."""
+    if train is None:
+        return
+    seen = np.flatnonzero(train)
+    if len(seen) == 1:
+        raise ValueError(
+            f"Every training label is class {seen[0]}, so that there is nothing to tell apart. "
+            "Give rows of at least two classes; shuffle before you split."
+        )
+    if validation is not None:
+        unseen = np.setdiff1d(np.flatnonzero(validation), seen)
+        if len(unseen):
+            raise ValueError(
+                f"The validation data has the class(es) {unseen.tolist()}, of which the training "
+                "data has no row. Split with stratify, or leave those rows out."
+            )
 
 
 def _check_side(
     side: str, model: keras.Model, loss: Any, x: Any, y: Any = None, weight: Any = None
 ) -> "np.ndarray | None":
     """Check one side of the data and count its labels by class, where they are known."""
-    units = num_outputs(model)
     if is_tf_dataset(x) and not _takes_raw_data(model):
         _check_spec(side, model, loss, x.element_spec)
     counts = getattr(x, "label_counts", None)
     if counts is not None:
+        units = num_outputs(model)
         if units is not None and len(counts) != units:
             raise ValueError(
                 f"The {side} has {len(counts)} classes, but the model has {units} outputs. Build "
@@ -87,14 +104,26 @@ def _check_side(
         return np.asarray(counts)
     if is_arrays(x):
         return _check_arrays(side, model, loss, x, y, weight)
-    if is_tf_dataset(x):
-        if int(x.cardinality()) == 0:
-            raise ValueError(f"The {side} is empty: a tf.data.Dataset of no batches.")
-        if side == "validation data":
-            batch = first_batch(x)
-            if isinstance(batch, tuple) and len(batch) > 1:
-                check_labels(side, loss, units, np.asarray(batch[1]))
+    is_py_dataset = isinstance(x, keras.utils.PyDataset)
+    if (is_tf_dataset(x) and int(x.cardinality()) == 0) or (is_py_dataset and x.num_batches == 0):
+        kind = "tf.data.Dataset" if is_tf_dataset(x) else "PyDataset"
+        raise ValueError(f"The {side} is empty: a {kind} of no batches.")
+    # Keras reads the first batch of a PyDataset ahead, too.
+    if is_py_dataset or (is_tf_dataset(x) and side == "validation data"):
+        _check_batch(side, model, loss, first_batch(x, side), is_new=is_py_dataset)
     return None
+
+
+def _check_batch(side: str, model: keras.Model, loss: Any, batch: Any, *, is_new: bool) -> None:
+    """Check a first batch; of a `tf.data.Dataset` the inputs were checked by their specs."""
+    x, *others = batch if isinstance(batch, tuple) else (batch,)
+    if is_new and not _takes_raw_data(model):
+        if not others:
+            refuse_no_labels(side, model, loss, in_batches=True)
+        check_inputs(side, model, x)
+        check_token_ids(side, model, x)
+    y, weight, *_ = (*others, None, None)
+    _check_targets(side, _targets(side, model, loss, y, weight))
 
 
 def _check_arrays(
@@ -103,29 +132,37 @@ def _check_arrays(
     rows, raw = count_rows(x), _takes_raw_data(model)
     if rows == 0:
         raise ValueError(f"The {side} is empty. Give at least one row.")
-    for name, tree in (("x", x), ("y", y), ("sample_weight", weight)):
-        what = f"{name} of the {side}"
-        for array in arrays_in(tree, what):
-            if array.ndim == 0 or len(array) != rows:
-                raise ValueError(
-                    f"The {side} has {rows} rows in x, but {len(array) if array.ndim else 1} in "
-                    f"{name}. Give one of "
-                    "each for every row."
-                )
-            if name == "x" and raw:
-                continue
-            _check_dtype(what, array.dtype)
-            _check_finite(what, array)
+    first = ""
+    symbols = input_symbols(model, x)
+    for tree, called in ((x, "x"), (y, "y"), (weight, "sample_weight")):
+        for place, (path, leaf) in enumerate(keras.tree.flatten_with_path(tree)):
+            name = called + "".join(f"[{key!r}]" for key in path)
+            for array in arrays_in(leaf, f"{called} of the {side}"):
+                first = first or name
+                if array.ndim == 0 or len(array) != rows:
+                    raise ValueError(
+                        f"The {side} has {rows} rows in {first}, but "
+                        f"{len(array) if array.ndim else 1} in {name}. Give one of each for every "
+                        "row."
+                    )
+                of_text = tree is x and takes_text(model, symbols[place])
+                if not (tree is x and raw):
+                    _check_dtype(f"{name} of the {side}", array.dtype, of_text)
+                    _check_finite(f"{name} of the {side}", array)
     if not raw:
         if y is None:
             refuse_no_labels(side, model, loss)
         check_inputs(side, model, x)
-        _check_token_ids(side, model, x)
-    labels = list(arrays_in(y, "y"))
-    _check_label_shapes(side, model, loss, labels)
-    if len(labels) != 1:
-        return None
-    return check_labels(side, loss, num_outputs(model), labels[0])
+        check_token_ids(side, model, x)
+    return _check_targets(side, _targets(side, model, loss, y, weight))
+
+
+def _targets(side: str, model: keras.Model, loss: Any, y: Any, weight: Any) -> list[Target]:
+    """What labels are known of; what a preprocessor makes of labels of tokens is not."""
+    targets = pair_labels(side, model, loss, y, weight)
+    if _takes_raw_data(model):
+        return [each for each in targets if len(known_shape(each.output) or ()) == 2]
+    return targets
 
 
 def _takes_raw_data(model: keras.Model) -> bool:
@@ -133,8 +170,8 @@ def _takes_raw_data(model: keras.Model) -> bool:
     return getattr(model, "preprocessor", None) is not None
 
 
-def _check_dtype(what: str, dtype: Any) -> None:
-    if np.dtype(dtype).kind in "OUS":
+def _check_dtype(what: str, dtype: Any, of_text: bool) -> None:
+    if np.dtype(dtype).kind in "OUS" and not of_text:
         raise ValueError(
             f"{what} has dtype {np.dtype(dtype)}, but a model takes numbers. Text goes through "
             "keras_finetune.tasks.TextClassification(labels=..., tokenizer=...).dataset(...)."
@@ -154,48 +191,62 @@ def _check_finite(what: str, array: np.ndarray) -> None:
 
 
 def _check_spec(side: str, model: keras.Model, loss: Any, spec: Any) -> None:
-    for leaf in keras.tree.flatten(spec):
-        dtype = getattr(leaf, "dtype", None)
-        if dtype is not None and getattr(dtype, "name", "") == "string":
+    x, *others = spec if isinstance(spec, tuple) else (spec,)
+    symbols = input_symbols(model, x)
+    for place, leaf in enumerate(keras.tree.flatten((x, others))):
+        of_text = place < len(symbols) and takes_text(model, symbols[place])
+        if getattr(getattr(leaf, "dtype", None), "name", "") == "string" and not of_text:
             raise ValueError(
                 f"The {side} is a tf.data.Dataset of strings, but a model takes numbers. Text goes "
                 "through keras_finetune.tasks.TextClassification(...).dataset(...), or through a "
                 "preprocessing layer in your pipeline."
             )
-    if not isinstance(spec, tuple) or len(spec) == 1:
+    if not others:
         refuse_no_labels(side, model, loss, in_batches=True)
-    check_inputs(side, model, spec[0] if isinstance(spec, tuple) else spec)
-    if isinstance(spec, tuple) and len(spec) > 1:
-        _check_label_shapes(side, model, loss, keras.tree.flatten(spec[1]))
+    check_inputs(side, model, x)
+    for target in pair_labels(side, model, loss, *others[:1] or (None,)):
+        _check_target_shape(side, target)
 
 
-def _check_label_shapes(side: str, model: keras.Model, loss: Any, labels: list[Any]) -> None:
-    """Check those of one output; what a training of the model's own takes is not known."""
-    shape = known_shape(labels[0]) if len(labels) == 1 else None
-    if shape is not None and trains_as_keras(model):
-        check_label_shape(side, loss, num_outputs(model), shape)
+def _check_targets(side: str, targets: list[Target]) -> "np.ndarray | None":
+    """Check labels, and count them by class if they are of one output."""
+    counts = None
+    for target in targets:
+        _check_target_shape(side, target)
+        for labels in _as_arrays(target.labels):
+            where, output = _where(side, target), known_shape(target.output)
+            counts = check_labels(where, target.loss, output, labels, _uncounted(target, labels))
+    return counts if len(targets) == 1 else None
 
 
-def _check_token_ids(side: str, model: keras.Model, x: Any) -> None:
-    layers = model._flatten_layers(include_self=False)
-    tables = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
-    named = isinstance(x, Mapping) and "token_ids" in x
-    arrays = [a for a in arrays_in(x["token_ids"] if named else x, "x") if a.dtype.kind in "iu"]
-    if named:
-        tables = [table for table in tables if table.name == "token_embedding"]
-        longest = next((x.max_length for x in layers if x.name == "position_embedding"), None)
-        if longest is not None and arrays and arrays[0].shape[-1] > longest:
-            raise ValueError(
-                f"The {side} has sequences of {arrays[0].shape[-1]} tokens, but the model has only "
-                f"{longest} positions. Truncate them to {longest}, or build the model with a "
-                "greater max_length."
-            )
-    if len(arrays) != 1 or len(tables) != 1 or not arrays[0].size:
-        return
-    smallest, largest = int(arrays[0].min()), int(arrays[0].max())
-    if smallest < 0 or largest >= tables[0].input_dim:
-        raise ValueError(
-            f"The {side} has token ids from {smallest} to {largest}, but the embedding "
-            f"{tables[0].name!r} has rows 0 to {tables[0].input_dim - 1}. Give the model the "
-            "vocab_size of the tokenizer that made the ids."
-        )
+def _check_target_shape(side: str, target: Target) -> None:
+    shape = known_shape(target.labels)
+    if shape is not None:
+        check_label_shape(_where(side, target), target.loss, known_shape(target.output), shape)
+
+
+def _where(side: str, target: Target) -> str:
+    return f"{side} of the output {target.name!r}" if target.name else side
+
+
+def _as_arrays(leaf: Any) -> list[np.ndarray]:
+    """An array or tensor in a list; what is none, such as a ragged one, in no list."""
+    is_array = getattr(leaf, "shape", None) is not None and not isinstance(leaf, np.generic)
+    return [each for each in arrays_in(leaf, "y") if each.ndim] if is_array else []
+
+
+def _uncounted(target: Target, labels: np.ndarray) -> "np.ndarray | None":
+    """Which labels Keras leaves out, so that they may be of no class."""
+    # But for JAX, cross-entropies fail at a label that is no class, whatever its weight. PyTorch's
+    # leaves one such label out.
+    if keras.backend.backend() != "jax":
+        return labels == -100 if keras.backend.backend() == "torch" else None
+    # What its output's mask covers is known in the step only.
+    if getattr(target.output, "_keras_mask", None) is not None:
+        return np.ones(labels.shape, bool)
+    for weight in _as_arrays(target.weight):
+        while weight.ndim < labels.ndim:
+            weight = weight[..., None]
+        with contextlib.suppress(ValueError):
+            return np.broadcast_to(weight == 0, labels.shape)
+    return None

@@ -45,8 +45,16 @@ def is_arrays(x: Any) -> bool:
     return bool(leaves) and all(_is_array(leaf) or _is_plain(leaf) for leaf in leaves)
 
 
+def gives_batches(x: Any) -> bool:
+    """Tell whether this is a data set, a `PyDataset`, a generator or the like: no rows to shuffle.
+
+    Arrays of any library are rows, those of scipy.sparse or of another backend included.
+    """
+    return not is_arrays(x) and not any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
+
+
 def arrays_in(x: Any, what: str) -> Iterator[np.ndarray]:
-    """Yield the arrays in a nest of them; None holds none.
+    """Yield the arrays in a nest of them; None, which stands for what is left out, holds none.
 
     Args:
         x: An array or tensor, or a dict, list or tuple of them.
@@ -55,7 +63,9 @@ def arrays_in(x: Any, what: str) -> Iterator[np.ndarray]:
     Raises:
         ValueError: A Python list of numbers or strings stands where an array should.
     """
-    for leaf in [] if x is None else keras.tree.flatten(x):
+    for leaf in keras.tree.flatten(x):
+        if leaf is None:
+            continue
         if _is_plain(leaf):
             raise ValueError(
                 f"{what} holds a Python list of {type(leaf).__name__}. Give a numpy array: "
@@ -116,23 +126,33 @@ def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
         shape = tuple(first.shape) if first.shape.rank else (1,)
         rows = shape[0] or 32
     else:
-        array = keras.tree.flatten(x if is_arrays(x) else first_batch(x))[0]
+        leaves = keras.tree.flatten(x if is_arrays(x) else first_batch(x))
+        array = next(leaf for leaf in leaves if leaf is not None)
         shape, rows = tuple(array.shape), fit_args.get("batch_size") or 32
         is_integer = "int" in str(getattr(array, "dtype", ""))
     is_sequence = len(shape) > 2 or (len(shape) == 2 and is_integer)
     return int(rows * ((shape[1] or 128) if is_sequence else 1))
 
 
-def first_batch(x: Any) -> Any:
+def first_batch(x: Any, side: str = "training data") -> Any:
     """Read one batch ahead.
 
+    Args:
+        x: What goes into `fit`.
+        side: What to call it in an error.
+
     Raises:
-        ValueError: A Python generator would lose its first batch.
+        ValueError: A Python generator would lose its first batch, or there is none.
     """
     if is_arrays(x):
-        return keras.tree.map_structure(lambda leaf: np.asarray(leaf)[:1], x)
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else np.asarray(leaf)[:1], x
+        )
     if is_tf_dataset(x):
-        return next(iter(x.take(1).as_numpy_iterator()))
+        batch = next(iter(x.take(1).as_numpy_iterator()), None)
+        if batch is None:
+            raise ValueError(f"The {side} is empty: a tf.data.Dataset that gives no batch.")
+        return batch
     if isinstance(x, keras.utils.PyDataset):
         return x[0]
     raise ValueError(

@@ -20,12 +20,13 @@ from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
-from keras_finetune.tuning.data_kinds import FitData, count_steps, is_arrays
+from keras_finetune.tuning.data_kinds import FitData, count_steps, gives_batches
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.groups import LearningRate
+from keras_finetune.tuning.input_checks import needs_loss
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss, num_classes
 from keras_finetune.tuning.precision import set_precision
@@ -143,7 +144,7 @@ class FineTuner:
         of_the_model = compiled_with(self.model)
         given = {"loss": loss, "metrics": metrics, **compile_args}
         compile_args = of_the_model | {k: v for k, v in given.items() if v is not None}
-        if compile_args.get("loss") is None:
+        if compile_args.get("loss") is None and needs_loss(self.model):
             raise ValueError(
                 "The model has no loss. Give one: compile(loss=...), or build the model with "
                 "keras_finetune.tasks, which knows its loss."
@@ -158,7 +159,7 @@ class FineTuner:
             gradient_checkpointing=gradient_checkpointing,
             compile_args=compile_args,
         )
-        check_loss(self.model, compile_args["loss"])
+        check_loss(self.model, compile_args.get("loss"))
         if precision is not None:
             set_precision(self.model, precision)
         if self.model.built and self.model.trainable_variables:
@@ -417,8 +418,8 @@ class FineTuner:
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
         build(self.model, x)
         check_loss(self.model, loss)
-        # Keras warns of its own default for what is no array.
-        own: dict[str, Any] = {} if is_arrays(x) else {"shuffle": False}
+        # Keras warns of its own default for what gives batches.
+        own: dict[str, Any] = {"shuffle": False} if gives_batches(x) else {}
         return FitData(x, y, validation_data, {**own, **fit_args})
 
     def _refuse_while_fitting(self, what: str) -> None:

@@ -1,5 +1,8 @@
 """Checks that data has the inputs that a model takes, and labels."""
 
+import inspect
+import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +10,8 @@ import keras
 
 from keras_finetune.models.model_graph import functional_of
 from keras_finetune.suggest import did_you_mean
+
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth")
 
 
 def check_inputs(side: str, model: keras.Model, x: Any) -> None:
@@ -25,47 +30,115 @@ def check_inputs(side: str, model: keras.Model, x: Any) -> None:
         ...
         ValueError: The training data lacks the input 'b'. The model takes 'a', 'b'. Received: 'a'.
     """
-    functional = functional_of(model)
-    if functional is None or not trains_as_keras(model):
+    named = _named_inputs(model)
+    if named is None:
         return
-    expected = functional._inputs_struct
-    if isinstance(expected, Mapping):
-        named = dict(expected)
-    else:
-        named = {symbol.name: symbol for symbol in functional.inputs}
-    if any(not keras.utils.is_keras_tensor(symbol) for symbol in named.values()):
-        return  # A nest within a nest.
     needed = [name for name, symbol in named.items() if not _is_optional(symbol)]
     if isinstance(x, Mapping):
-        missing = [name for name in needed if name not in x]
-        if missing:
-            unknown = [str(name) for name in x if name not in named]
-            hint = did_you_mean(unknown[0], missing) if unknown else ""
-            raise ValueError(
-                f"The {side} lacks the input {_listed(missing)}. The model takes {_listed(named)}. "
-                f"Received: {_listed(x)}.{hint}"
-            )
-        # Keras sorts a dict by its keys and pairs them off: each input after one too many would get
-        # another's array.
-        extra = [name for name in x if name not in named and str(name) < max(named)]
-        if extra and isinstance(expected, Mapping):
-            raise ValueError(
-                f"The {side} has {_listed(extra)}, which the model does not take. It takes "
-                f"{_listed(named)}: leave the rest out of the dict of inputs."
-            )
-        given = {name: x[name] for name in named if name in x}
-        _check_shapes(side, model, named, given, given)
-        return
-    flat = keras.tree.flatten(x)
-    count = len(flat)
-    if not len(needed) <= count <= len(named):
+        _check_names(side, model, named, needed, x)
+    leaves = keras.tree.flatten(x)
+    if not isinstance(x, Mapping) and not len(needed) <= len(leaves) <= len(named):
         shown = ", ".join(f"{name!r}: ..." for name in named)
         raise ValueError(
-            f"The model takes {len(named)} input(s), but the {side} has {count} of no name. Give a "
-            f"dict: {{{shown}}}."
+            f"The model takes {len(named)} input(s), but the {side} has {len(leaves)} of no name. "
+            f"Give {_form_without_names(model, named) or f'a dict: {{{shown}}}'}."
         )
-    if count == len(named):
-        _check_shapes(side, model, named, dict(zip(named, flat, strict=True)), x)
+    given: dict[str, Any] = {}
+    for symbol, leaf in zip(input_symbols(model, x), leaves, strict=True):
+        name = next((name for name in named if named[name] is symbol), None)
+        if name is not None:
+            given[name] = leaf
+    missing = [name for name in needed if name in given and given[name] is None]
+    if missing:
+        raise ValueError(
+            f"The {side} has None for {_called(missing, named)}, which the model needs. Give an "
+            "array, or let the model be built with keras.Input(..., optional=True)."
+        )
+    if given:
+        _check_shapes(side, model, named, given, given if isinstance(x, Mapping) else x)
+
+
+def _check_names(
+    side: str, model: keras.Model, named: Mapping[str, Any], needed: list[str], x: Mapping[Any, Any]
+) -> None:
+    missing = [name for name in needed if name not in x]
+    if missing:
+        unknown = [str(name) for name in x if name not in named]
+        hint = did_you_mean(unknown[0], missing) if unknown else ""
+        takes = _form_without_names(model, named) or _listed(named)
+        raise ValueError(
+            f"The {side} lacks {'' if _is_no_name(missing[0]) else 'the input '}"
+            f"{_called(missing, named)}. The model takes {takes}. Received: "
+            f"{_listed(x)}.{hint}"
+        )
+    # Keras sorts a dict by its keys and pairs them off: each input after one too many would get
+    # another's array.
+    extra = [name for name in x if name not in named and str(name) < max(named)]
+    if extra and isinstance(functional_of(model)._inputs_struct, Mapping):
+        raise ValueError(
+            f"The {side} has {_listed(extra)}, which the model does not take. It takes "
+            f"{_listed(named)}: leave the rest out of the dict of inputs."
+        )
+
+
+def input_symbols(model: keras.Model, x: Any) -> list[Any]:
+    """Return Keras's symbol of the input that each array goes to.
+
+    Args:
+        model: The model.
+        x: Arrays or specs: one, or a dict, list or tuple of them.
+
+    Returns:
+        A list in the order of `keras.tree.flatten(x)`; None for what goes to no input, or where
+        that is not known.
+    """
+    named, paths = _named_inputs(model), keras.tree.flatten_with_path(x)
+    if named is not None and isinstance(x, Mapping):
+        return [named.get(path[0]) if len(path) == 1 else None for path, _ in paths]
+    if named is not None and len(named) == len(paths):
+        return list(named.values())
+    return [None] * len(paths)
+
+
+def takes_text(model: keras.Model, symbol: Any) -> bool:
+    """Tell whether a model may take strings.
+
+    Args:
+        model: The model.
+        symbol: From `input_symbols`.
+    """
+    if symbol is not None:
+        return bool(symbol.dtype == "string")
+    # What a `call` of its own takes is not known; a sequential model calls its first layer.
+    is_sequential = type(model).call is keras.Sequential.call
+    if functional_of(model) is not None or not is_sequential or not model.layers:
+        return True
+    module = type(model.layers[0]).__module__
+    return not module.startswith("keras.") or ".preprocessing." in module
+
+
+def _named_inputs(model: keras.Model) -> dict[str, Any] | None:
+    """Keras's symbols of a model's inputs by name, in its flat order; None if not known."""
+    functional = functional_of(model)
+    if functional is None or not trains_as_keras(model):
+        return None
+    expected = functional._inputs_struct
+    if not isinstance(expected, Mapping):
+        return {symbol.name: symbol for symbol in functional.inputs}
+    paths = keras.tree.flatten_with_path(dict(expected))
+    if any(len(path) != 1 for path, _ in paths):
+        return None  # A nest within a nest.
+    return {path[0]: symbol for path, symbol in paths}
+
+
+def _form_without_names(model: keras.Model, named: Mapping[str, Any]) -> str | None:
+    """How to give a model its inputs if a dict of their names will not do."""
+    expected = functional_of(model)._inputs_struct
+    if isinstance(expected, Mapping):
+        return None
+    if any(len(path) > 1 for path, _ in keras.tree.flatten_with_path(expected)):
+        return f"the nest {keras.tree.map_structure(lambda x: x.name, expected)}"
+    return f"a list of {len(named)} arrays" if any(map(_is_no_name, named)) else None
 
 
 def _check_shapes(
@@ -81,14 +154,15 @@ def _check_shapes(
         for name, shape in shapes.items()
         if shape is not None and not _fits(shape, named[name].shape)
     }
-    if not wrong or None in shapes.values() or _takes_rows_like(model, x):
+    of_text = any(named[name].dtype == "string" for name in given)
+    if not wrong or of_text or None in shapes.values() or _takes_rows_like(model, x):
         return
     expected = {name: ("batch", *named[name].shape[1:]) for name in wrong}
     lacks_rows = any(len(shape) < len(named[name].shape) for name, shape in wrong.items())
     hint = " The first axis must be the rows: dataset.batch(32), or x[None] for a single row."
     raise ValueError(
-        f"The model takes {_with_shapes(expected)}, but the {side} has {_with_shapes(wrong)}."
-        f"{hint if lacks_rows else ''}"
+        f"The model takes {_with_shapes(expected, named)}, but the {side} has "
+        f"{_with_shapes(wrong, named)}.{hint if lacks_rows else ''}"
     )
 
 
@@ -144,6 +218,30 @@ def trains_as_keras(model: keras.Model) -> bool:
     return not any(_is_own(model, name) for name in ("train_step", "compute_loss"))
 
 
+def needs_loss(model: keras.Model) -> bool:
+    """Tell whether nothing but the loss that `compile` is given could train a model.
+
+    Args:
+        model: The model; one that trains in a way of its own needs none, nor does one whose layers
+            or regularizers add losses.
+    """
+    if not trains_as_keras(model) or model.losses:
+        return False
+    return not any(_may_add_losses(layer) for layer in model._flatten_layers())
+
+
+def _may_add_losses(layer: keras.layers.Layer) -> bool:
+    """Whether a layer has losses of its own; they are known only once it has run."""
+    if getattr(layer, "activity_regularizer", None) is not None:
+        return True
+    if type(layer).__module__.split(".")[0] == "keras":
+        return False
+    try:
+        return "add_loss" in inspect.getsource(sys.modules[type(layer).__module__])
+    except (OSError, TypeError):  # There is no file of it, as in a notebook.
+        return True
+
+
 def own_step_method(model: keras.Model) -> str | None:
     """Return the first method of a model's own that is given inputs and labels in `fit`.
 
@@ -167,11 +265,29 @@ def _is_optional(symbol: Any) -> bool:
     return bool(getattr(getattr(history, "operation", None), "optional", False))
 
 
-def _with_shapes(shapes: Mapping[str, Any]) -> str:
-    def shown(shape: tuple[Any, ...]) -> str:
-        return f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+def _with_shapes(shapes: Mapping[str, Any], named: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{_called([name], named)} of shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        for name, shape in shapes.items()
+    )
 
-    return ", ".join(f"{name!r} of shape {shown(shape)}" for name, shape in shapes.items())
+
+def _called(names: list[str], named: Mapping[str, Any]) -> str:
+    """Call inputs by their names; one that its user gave no name, by its position."""
+
+    def call(name: str) -> str:
+        if not _is_no_name(name):
+            return repr(name)
+        position = list(named).index(name)
+        which = _ORDINALS[position] if position < len(_ORDINALS) else f"number {position + 1}"
+        return "an input" if len(named) == 1 else f"the {which} of {len(named)} inputs"
+
+    return ", ".join(map(call, names))
+
+
+def _is_no_name(name: str) -> bool:
+    """Whether Keras made up the name of an input."""
+    return re.fullmatch(r"keras_tensor(_\d+)?", name) is not None
 
 
 def _listed(names: Any) -> str:

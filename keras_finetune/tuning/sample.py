@@ -1,6 +1,7 @@
 """A few batches that stand for a whole data set, to be timed."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -125,13 +126,16 @@ def _repeated_batches(x: Any, copies: int) -> Any:
 
 
 def _repeated_rows(x: Any, copies: int) -> Any:
-    if x is None:
-        return None
-    return keras.tree.map_structure(lambda a: np.concatenate([np.asarray(a)] * copies), x)
+    return _map_arrays(lambda array: np.concatenate([array] * copies), x)
 
 
 def _some_rows(x: Any, size: int) -> Any:
-    return None if x is None else keras.tree.map_structure(lambda a: np.asarray(a)[:size], x)
+    return _map_arrays(lambda array: array[:size], x)
+
+
+def _map_arrays(function: Callable[[np.ndarray], np.ndarray], x: Any) -> Any:
+    """Apply a function to each array in a nest; None, for an optional input, stays."""
+    return keras.tree.map_structure(lambda a: None if a is None else function(np.asarray(a)), x)
 
 
 def batch_size_of(data: FitData, name: str = "batch_size") -> int:

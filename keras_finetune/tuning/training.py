@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from keras_finetune.tuning.data_kinds import FitData
+from keras_finetune.tuning.empty_guard import EmptyDataGuard
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.history import EpochRecorder
@@ -54,7 +55,7 @@ def train(
                 data.y,
                 validation_data=data.validation_data,
                 epochs=epochs,
-                callbacks=[NaNLossGuard(data.x), recorder, meter, *callbacks],
+                callbacks=[NaNLossGuard(data.x), EmptyDataGuard(), recorder, meter, *callbacks],
                 class_weight=class_weight,
                 **data.fit_args,
             )

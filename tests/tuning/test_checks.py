@@ -117,6 +117,9 @@ def test_tf_datasets(model, data, loss):
         check_fit_data(model, good, None, wrong, loss=loss)
     with pytest.raises(ValueError, match="Dataset of strings"):
         check_fit_data(model, tf.data.Dataset.from_tensor_slices((["a"], [0])).batch(1), loss=loss)
+    of_names = tf.data.Dataset.from_tensor_slices((x, [str(label) for label in y])).batch(8)
+    with pytest.raises(ValueError, match="Dataset of strings"):
+        check_fit_data(model, of_names, loss=loss)
     with pytest.raises(ValueError, match="no batches"):
         check_fit_data(model, good.take(0), loss=loss)
 
@@ -161,6 +164,55 @@ def test_losses_that_are_no_crossentropies_are_left_alone():
     tuner.compile("adam", loss=keras.losses.CategoricalGeneralizedCrossEntropy())
     history = tuner.fit(np.ones((6, 4)), np.arange(6) % 3, verbose=0)
     assert np.isfinite(history.history["loss"][0])
+
+
+def test_the_input_of_another_length_is_named():
+    inputs = {name: keras.Input((2,), name=name) for name in "ab"}
+    model = keras.Model(inputs, keras.layers.Add()(list(inputs.values())))
+    x = {"a": np.ones((5, 2)), "b": np.ones((3, 2))}
+    with pytest.raises(ValueError, match=r"has 5 rows in x\['a'\], but 3 in x\['b'\]"):
+        check_fit_data(model, x, np.ones((5, 2)), loss="mse")
+
+
+def text_classifier():
+    words = keras.layers.TextVectorization(20, output_sequence_length=3, vocabulary=["good", "bad"])
+    text = keras.Input((1,), dtype="string")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 4)(words(text)))
+    return keras.Model(text, keras.layers.Dense(2)(x))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow runs on strings")
+@pytest.mark.parametrize("form", ["tensor", "dataset", "sequential"])
+def test_a_model_that_takes_text(form, loss):
+    tf = pytest.importorskip("tensorflow")
+    text, y = tf.constant([["good"], ["bad"]] * 4), np.arange(8) % 2
+    model = text_classifier()
+    if form == "sequential":
+        model = keras.Sequential(model.layers[1:])
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    if form == "dataset":
+        rows = tf.data.Dataset.from_tensor_slices((text, y)).batch(4)
+        tuner.fit(rows, validation_data=rows, verbose=0)
+    else:
+        tuner.fit(text, y, verbose=0)
+    assert np.isfinite(tuner.history["loss"]).all()
+
+
+def test_text_for_a_sequential_model_of_numbers(loss):
+    model = keras.Sequential([keras.layers.Embedding(9, 4), keras.layers.Dense(2)])
+    with pytest.raises(ValueError, match="Text goes through"):
+        check_fit_data(model, np.array(["a"] * 4), np.arange(4) % 2, loss=loss)
+
+
+@pytest.mark.backends
+def test_an_empty_pydataset(model, loss):
+    class Nothing(keras.utils.PyDataset):
+        def __len__(self):
+            return 0
+
+    with pytest.raises(ValueError, match="a PyDataset of no batches"):
+        check_fit_data(model, Nothing(), loss=loss)
 
 
 def test_one_hot_labels_out_of_range():

@@ -1,11 +1,13 @@
 import keras
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from keras_finetune.tuning.data_kinds import (
     arrays_in,
     count_steps,
     first_batch,
+    gives_batches,
     is_arrays,
     is_tf_dataset,
 )
@@ -23,6 +25,15 @@ def test_arrays_are_told():
     tensor = keras.ops.ones((2, 3))
     assert all(map(is_arrays, [np.ones(3), {"a": np.ones(3)}, [np.ones(3), tensor], ["text"]]))
     assert not any(map(is_arrays, [None, Pairs(), (row for row in [1]), []]))
+
+
+def test_what_gives_batches():
+    arrays = [np.ones(3), {"a": np.ones(3), "b": None}, keras.ops.ones(3), csr_matrix(np.eye(2))]
+    assert not any(map(gives_batches, arrays))
+    assert all(map(gives_batches, [Pairs(), (row for row in [1])]))
+    tf = pytest.importorskip("tensorflow")
+    assert gives_batches(tf.data.Dataset.range(3))
+    assert not gives_batches(tf.ones(3))
 
 
 def test_steps_of_arrays():
@@ -54,5 +65,6 @@ def test_arrays_in_a_nest():
     found = list(arrays_in({"a": np.ones(2), "b": [np.zeros(3)]}, "x"))
     assert [len(array) for array in found] == [2, 3]
     assert list(arrays_in(None, "x")) == []
+    assert len(list(arrays_in({"a": np.ones(2), "b": None}, "x"))) == 1
     with pytest.raises(ValueError, match="x holds a Python list of int"):
         list(arrays_in([1, 2], "x"))

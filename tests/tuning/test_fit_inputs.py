@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 
 from keras_finetune import FineTuner
 
@@ -54,6 +55,23 @@ def test_same_as_keras(form, make_classifier, data, loss):
     reference.fit(*data, epochs=2, batch_size=16, shuffle=False, verbose=0)
     for expected, received in zip(values(reference), values(tuner.model), strict=True):
         np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_arrays_of_any_library_are_shuffled(monkeypatch):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    given, fit = [], model.fit
+
+    def noted(*args, **kwargs):
+        given.append(kwargs.get("shuffle"))
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(model, "fit", noted)
+    tuner = FineTuner(model)
+    tuner.compile("sgd", "mse")
+    x, y = np.ones((32, 4), "float32"), np.ones((32, 1), "float32")
+    for arguments in ((x, y), (csr_matrix(x), y), (Batches(x, y),)):
+        tuner.fit(*arguments, verbose=0)
+    assert given == [None, None, False]
 
 
 def test_validation_data_in_any_form(model, data, loss):

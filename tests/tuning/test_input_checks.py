@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_finetune import FineTuner
-from keras_finetune.tuning.input_checks import check_inputs
+from keras_finetune.tuning.input_checks import check_inputs, needs_loss
 
 pytestmark = pytest.mark.backends
 
@@ -151,3 +151,63 @@ def test_shapes_that_keras_takes_are_taken(loss):
         tuner.compile("sgd", loss)
         tuner.fit(x, LABELS, verbose=0)
         assert len(tuner.history["loss"]) == 1
+
+
+def test_inputs_without_names_are_told_by_their_positions(loss):
+    inputs = [keras.Input((6,)), keras.Input((6,))]
+    tuner = FineTuner(keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Add()(inputs))))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"takes the second of 2 inputs of shape \(batch, 6\)"):
+        tuner.fit([ONES, ONES[:, :5]], LABELS, verbose=0)
+    with pytest.raises(ValueError, match=r"has 1 of no name\. Give a list of 2 arrays"):
+        tuner.fit(ONES, LABELS, verbose=0)
+
+
+def test_inputs_in_a_nest(loss):
+    a, b, c = (keras.Input((6,), name=name) for name in "abc")
+    logits = keras.layers.Dense(3)(keras.layers.Add()([a, b, c]))
+    tuner = FineTuner(keras.Model([[a, b], c], logits))
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match=r"Give the nest \[\['a', 'b'\], 'c'\]"):
+        tuner.fit([ONES, ONES], LABELS, verbose=0)
+    tuner.fit([[ONES, ONES], ONES], LABELS, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
+class AddIfThere(keras.layers.Layer):
+    def call(self, x, other=None):
+        return x if other is None else x + other
+
+
+@pytest.mark.parametrize("as_dict", [True, False])
+def test_an_optional_input_that_is_left_out(loss, as_dict):
+    x, other = keras.Input((6,), name="x"), keras.Input((6,), name="other", optional=True)
+    logits = keras.layers.Dense(3)(AddIfThere()(x, other))
+    tuner = FineTuner(keras.Model({"x": x, "other": other} if as_dict else [x, other], logits))
+    tuner.compile("sgd", loss)
+    tuner.fit({"x": ONES, "other": None} if as_dict else [ONES, None], LABELS, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+    wrong = {"x": None, "other": ONES} if as_dict else [None, ONES]
+    with pytest.raises(ValueError, match="has None for 'x', which the model needs"):
+        tuner.fit(wrong, LABELS, verbose=0)
+
+
+class AddsLoss(keras.layers.Layer):
+    def call(self, x):
+        self.add_loss(keras.ops.mean(x**2))
+        return x
+
+
+def test_models_that_need_no_loss_in_compile():
+    adding = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2), AddsLoss()])
+    for model in (adding, Autoencoder()):
+        tuner = FineTuner(model)
+        tuner.compile("sgd")
+        tuner.fit(ONES, verbose=0)
+        assert np.isfinite(tuner.history["loss"]).all()
+
+
+def test_models_that_need_a_loss_in_compile():
+    regularized = keras.layers.Dense(2, activity_regularizer="l2")
+    assert needs_loss(functional(6))
+    assert not needs_loss(keras.Sequential([keras.Input((6,)), regularized]))

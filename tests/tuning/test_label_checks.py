@@ -32,6 +32,50 @@ def test_logits_expected():
     check_loss(model(None), loss)
 
 
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_a_linear_activation_after_the_last_layer_changes_nothing(activation):
+    linear = keras.layers.Activation("linear", dtype="float32")
+    longer = keras.Sequential([*model(activation).layers, linear])
+    longer.build((None, 4))
+    losses = [keras.losses.CategoricalCrossentropy(from_logits=x) for x in (True, False)]
+    right, wrong = losses if activation is None else losses[::-1]
+    check_loss(longer, right)
+    with pytest.raises(ValueError, match="from_logits=True"):
+        check_loss(longer, wrong)
+
+
+def sparse_categorical_crossentropy_of_some(y_true, y_pred):
+    """-1: no label."""
+    counts = keras.ops.cast(y_true >= 0, "float32")
+    y_true = keras.ops.maximum(y_true, 0)
+    return counts * keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+class SparseCategoricalFromLogits(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred, from_logits=True)
+
+
+def binary_crossentropy(y_true, y_pred):
+    """Weights of the outputs lie beside the labels."""
+    return keras.losses.binary_crossentropy(y_true[:, :2], y_pred, from_logits=True) * y_true[:, 2]
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [
+        (sparse_categorical_crossentropy_of_some, np.arange(8) % 3 - 1),
+        (SparseCategoricalFromLogits(), np.arange(8) % 2),
+        (binary_crossentropy, np.ones((8, 3), "float32")),
+    ],
+)
+def test_losses_of_the_users_own_are_not_judged_by_their_names(loss, labels):
+    tuner = FineTuner(model(None))
+    tuner.compile("sgd", loss)
+    tuner.fit(np.ones((8, 4), "float32"), labels, verbose=0)
+    assert np.isfinite(tuner.history["loss"][0])
+
+
 def test_other_losses_are_not_judged():
     check_loss(model(None), "mse")
     check_loss(model(None), keras.losses.Huber())
@@ -54,20 +98,23 @@ def test_class_numbers_are_not_spread_over_the_outputs(loss, form):
 
 
 @pytest.mark.parametrize(
-    ("units", "shape"),
-    [(3, (8, 3)), (3, (8, 3, 1)), (1, (8,)), (1, (8, 1)), (3, (8, None)), (None, (8,))],
+    ("output", "shape"),
+    [
+        *(((None, 3), (8, 3)), ((None, 3), (8, 3, 1)), ((None, 1), (8,))),
+        *(((None, 1), (8, 1)), ((None, 3), (8, None)), (None, (8,))),
+    ],
 )
-def test_shapes_that_keras_compares(units, shape):
-    check_label_shape("training data", "mse", units, shape)
+def test_shapes_that_keras_compares(output, shape):
+    check_label_shape("training data", "mse", output, shape)
 
 
 def test_a_loss_of_the_users_own_may_take_classes_under_a_known_name():
     def poisson(y_true, y_pred):
         return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
 
-    check_label_shape("training data", poisson, 3, (8,))
+    check_label_shape("training data", poisson, (None, 3), (8,))
     with pytest.raises(ValueError, match="The loss poisson compares"):
-        check_label_shape("training data", keras.losses.poisson, 3, (8,))
+        check_label_shape("training data", keras.losses.poisson, (None, 3), (8,))
 
 
 @pytest.mark.parametrize(
