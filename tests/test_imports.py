@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "keras_finetune"
-SHARED = {"_lazy", "suggest"}
+SHARED = {"_lazy", "device", "suggest"}
 MAY_IMPORT = {
     "data": set(),
     "models": set(),

@@ -156,7 +156,7 @@ class ReplayedRows:
         self.num_rows = self.num_blocks * (first[0].shape[0] or self._first_size())
 
     def _first_size(self) -> int:
-        return len(keras.tree.flatten(next(self.dataset.as_numpy_iterator(), [()]))[0])
+        return len(keras.tree.flatten(next(self.dataset.as_numpy_iterator(), np.empty(0)))[0])
 
     @functools.cached_property
     def key(self) -> str:
@@ -234,6 +234,8 @@ def rows_of(
         lengths = x.plan(0).lengths
         key = x.key + _digest(x.read(np.arange(1), int(lengths[0]), np.random.default_rng(0))[0])
         return PlannedRows(x.plan, x.read, lengths, x.shuffled, x.seed, key)
+    if _is_text_or_left_out(x):
+        return "some inputs are text, or left out"
     if is_arrays(x):
         return _array_rows(x, [v for v in (y, sample_weight) if v is not None], batch_size, shuffle)
     if is_tf_dataset(x):
@@ -259,6 +261,12 @@ def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> Plan
         return tuple(keras.tree.map_structure(lambda leaf: leaf[rows], part) for part in (x, *rest))
 
     return PlannedRows(plan, read, None, shuffle, seed, _digest(x))
+
+
+def _is_text_or_left_out(x: Any) -> bool:
+    leaves = keras.tree.flatten(x.element_spec if is_tf_dataset(x) else x)
+    kinds = [getattr(getattr(leaf, "dtype", None), "name", "") for leaf in leaves]
+    return any(leaf is None for leaf in leaves) or any("str" in x or x == "object" for x in kinds)
 
 
 def _as_tuples(x: Any) -> Any:

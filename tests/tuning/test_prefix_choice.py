@@ -86,6 +86,31 @@ def test_a_model_that_heeds_padding_is_refused(task):
         tuner.fit(task.dataset(task.rows), epochs=2, cache_frozen=True, verbose=0)
 
 
+@pytest.mark.parametrize("without", ["text", "optional"])
+def test_inputs_that_are_no_numbers_are_not_kept(without):
+    if without == "text":
+        names = keras.Input((1,), dtype="string", name="names")
+        lookup = keras.layers.StringLookup(vocabulary=["a", "b"])
+        low = keras.layers.Embedding(3, 4, name="low")(lookup(names))
+        inputs, x = names, np.array([["a"], ["b"]] * 8)
+        low = keras.layers.Flatten()(low)
+    else:
+        inputs = [keras.Input((4,), name="one"), keras.Input((4,), name="two", optional=True)]
+        low = keras.layers.Dense(4, name="low")(inputs[0])
+        x = [np.ones((16, 4), "float32"), None]
+    tuner = FineTuner(keras.Model(inputs, keras.layers.Dense(2, name="out")(low)))
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tuner.freeze("low")
+    if without == "text":
+        import tensorflow as tf
+
+        x = tf.constant(x)
+    y = np.arange(16) % 2
+    with pytest.raises(ValueError, match="some inputs are text, or left out"):
+        tuner.fit(x, y, epochs=2, cache_frozen=True, verbose=0)
+    tuner.fit(x, y, epochs=2, verbose=0)
+
+
 def test_choices_that_are_made_rows_are_refused():
     ids = keras.Input((3, 5), dtype="int32")
     x = keras.layers.Embedding(9, 4, name="embedding")(keras.ops.reshape(ids, (-1, 5)))
