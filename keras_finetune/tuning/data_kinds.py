@@ -45,11 +45,14 @@ def is_arrays(x: Any) -> bool:
     return bool(leaves) and all(_is_array(leaf) or _is_plain(leaf) for leaf in leaves)
 
 
-def gives_batches(x: Any) -> bool:
-    """Tell whether this is a data set, a `PyDataset`, a generator or the like: no rows to shuffle.
+def comes_in_order(x: Any) -> bool:
+    """Tell whether this has an order of its own, as a `tf.data.Dataset` or a generator.
 
-    Arrays of any library are rows, those of scipy.sparse or of another backend included.
+    Keras shuffles the rows of arrays, those of scipy.sparse or of another backend included, and the
+    batches of a `PyDataset` that knows how many it has.
     """
+    if isinstance(x, keras.utils.PyDataset):
+        return getattr(x, "num_batches", None) is None
     return not is_arrays(x) and not any(hasattr(leaf, "shape") for leaf in keras.tree.flatten(x))
 
 

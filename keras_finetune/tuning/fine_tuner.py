@@ -20,7 +20,7 @@ from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
-from keras_finetune.tuning.data_kinds import FitData, count_steps, gives_batches
+from keras_finetune.tuning.data_kinds import FitData, comes_in_order, count_steps
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.freezing import freeze, unfreeze
@@ -418,8 +418,8 @@ class FineTuner:
         check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
         build(self.model, x)
         check_loss(self.model, loss)
-        # Keras warns of its own default for what gives batches.
-        own: dict[str, Any] = {"shuffle": False} if gives_batches(x) else {}
+        # Keras warns of its own default for what it cannot shuffle.
+        own: dict[str, Any] = {"shuffle": False} if comes_in_order(x) else {}
         return FitData(x, y, validation_data, {**own, **fit_args})
 
     def _refuse_while_fitting(self, what: str) -> None:

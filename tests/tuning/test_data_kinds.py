@@ -5,9 +5,9 @@ from scipy.sparse import csr_matrix
 
 from keras_finetune.tuning.data_kinds import (
     arrays_in,
+    comes_in_order,
     count_steps,
     first_batch,
-    gives_batches,
     is_arrays,
     is_tf_dataset,
 )
@@ -27,13 +27,14 @@ def test_arrays_are_told():
     assert not any(map(is_arrays, [None, Pairs(), (row for row in [1]), []]))
 
 
-def test_what_gives_batches():
+def test_what_comes_in_order():
     arrays = [np.ones(3), {"a": np.ones(3), "b": None}, keras.ops.ones(3), csr_matrix(np.eye(2))]
-    assert not any(map(gives_batches, arrays))
-    assert all(map(gives_batches, [Pairs(), (row for row in [1])]))
+    assert not any(map(comes_in_order, arrays))
+    assert comes_in_order(row for row in [1])
+    assert not comes_in_order(Pairs())
     tf = pytest.importorskip("tensorflow")
-    assert gives_batches(tf.data.Dataset.range(3))
-    assert not gives_batches(tf.ones(3))
+    assert comes_in_order(tf.data.Dataset.range(3))
+    assert not comes_in_order(tf.ones(3))
 
 
 def test_steps_of_arrays():

@@ -57,7 +57,7 @@ def test_same_as_keras(form, make_classifier, data, loss):
         np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_arrays_of_any_library_are_shuffled(monkeypatch):
+def test_what_keras_shuffles_is_shuffled(monkeypatch):
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
     given, fit = [], model.fit
 
@@ -69,9 +69,10 @@ def test_arrays_of_any_library_are_shuffled(monkeypatch):
     tuner = FineTuner(model)
     tuner.compile("sgd", "mse")
     x, y = np.ones((32, 4), "float32"), np.ones((32, 1), "float32")
-    for arguments in ((x, y), (csr_matrix(x), y), (Batches(x, y),)):
+    data = tf_dataset(x, y)
+    for arguments in ((x, y), (csr_matrix(x), y), (Batches(x, y),), (data,)):
         tuner.fit(*arguments, verbose=0)
-    assert given == [None, None, False]
+    assert given == [None, None, None, False]
 
 
 def test_validation_data_in_any_form(model, data, loss):
