@@ -138,7 +138,9 @@ def _form_without_names(model: keras.Model, named: Mapping[str, Any]) -> str | N
         return None
     if any(len(path) > 1 for path, _ in keras.tree.flatten_with_path(expected)):
         return f"the nest {keras.tree.map_structure(lambda x: x.name, expected)}"
-    return f"a list of {len(named)} arrays" if any(map(_is_no_name, named)) else None
+    if not any(map(_is_no_name, named)):
+        return None
+    return "one array" if len(named) == 1 else f"a list of {len(named)} arrays"
 
 
 def _check_shapes(
