@@ -11,20 +11,14 @@ last line is JSON.
 
 from side_by_side import contest, news, parse_arguments, peers_python, report
 
+JOB = {"train": "all", "batch_size": 32, "max_length": 128, "epochs": 1, "afresh": False}
 NAMES = ["keras_finetune", "kerashub_fit", "kerashub_bf16", "hf_dynamic", "hf_grouped"]
 
 
 def main() -> None:
     chosen = parse_arguments(__doc__.split("\n")[0], rows=2_048, turns=3)
     rows, turns = (512, 2) if chosen.quick else (chosen.rows, chosen.turns)
-    job = {
-        **news(chosen.data, rows),
-        "train": "all",
-        "batch_size": 32,
-        "max_length": 128,
-        "epochs": 1,
-        "afresh": False,
-    }
+    job = news(chosen.data, rows) | JOB
     names = [n for n in NAMES if not chosen.only or n in ["keras_finetune", *chosen.only]]
     turns = contest(peers_python(chosen.python), names, job, turns)
     first = {name: said[0]["first_step_seconds"] for name, said in turns.items()}

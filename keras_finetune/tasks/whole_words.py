@@ -5,14 +5,14 @@ import re
 import numpy as np
 
 from keras_finetune.data import Tokenizer
+from keras_finetune.tasks.word_perplexity import UNSPACED
 
 # A space before a word, in byte-level BPE and in SentencePiece; a piece that goes on, in WordPiece.
 _BYTE_LEVEL, _SENTENCE_PIECE, _WORD_PIECE = "\u0120", "\u2581", "##"
 # New line, tab and carriage return, as they are and as byte-level BPE writes them.
 _BLANK = ("\n", "\t", "\r", "\u010a", "\u0109", "\u010d")
-# Where no spaces are written: Chinese characters, kana and their punctuation; and their first bytes
-# in UTF-8, E3 to E9 and EF, as byte-level BPE writes them.
-_UNSPACED = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_UNSPACED = re.compile(f"[{UNSPACED}]")
+# Their first bytes in UTF-8, E3 to E9 and EF, as byte-level BPE writes them; F0 is emoji as well.
 _UNSPACED_BYTES = re.compile("[\u00e3-\u00e9\u00ef]")
 
 

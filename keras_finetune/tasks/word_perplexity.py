@@ -5,11 +5,10 @@ import re
 
 from keras_finetune.data import Examples, Tokenizer
 
-# Han, kana, their punctuation and wide forms; the ideographic space is white space.
-_CHARACTER = (
-    r"\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
-)
-_WORD = re.compile(rf"[{_CHARACTER}]|[^\s{_CHARACTER}]+")
+# What is written without spaces: Han, kana, their punctuation and wide forms, of a pattern in
+# brackets. The ideographic space is white space.
+UNSPACED = r"\u3001-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef\U00020000-\U0003ffff"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 
 def perplexities(
