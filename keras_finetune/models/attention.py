@@ -360,6 +360,9 @@ class Attention(keras.layers.Layer):
     def _heads(self, joined: Any, parts: int, heads: int) -> Any:
         """Take (batch, length, parts * heads * head_dim) apart."""
         length = ops.shape(joined)[1]
+        if isinstance(length, int) and length == 1:  # Nothing to transpose.
+            shape = (-1, heads, 1, self._head_dim)
+            return [ops.reshape(x, shape) for x in ops.split(joined, parts, axis=-1)]
         divided = ops.reshape(joined, (-1, length, parts, heads, self._head_dim))
         return ops.unstack(ops.transpose(divided, (2, 0, 3, 1, 4)), parts)
 

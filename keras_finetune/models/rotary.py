@@ -69,10 +69,11 @@ def rotary_angles(positions: Any, frequencies: np.ndarray, dtype: str) -> tuple[
         dtype: The dtype to return; the angles themselves are always float32.
 
     Returns:
-        Two tensors of shape (..., length, head_dim // 2).
+        Two tensors of shape (..., length, head_dim), the sines of its first half negative.
     """
     angles = ops.cast(positions, "float32")[..., None] * frequencies
-    return ops.cast(ops.cos(angles), dtype), ops.cast(ops.sin(angles), dtype)
+    cos, sin = ops.cast(ops.cos(angles), dtype), ops.cast(ops.sin(angles), dtype)
+    return ops.concatenate([cos, cos], axis=-1), ops.concatenate([-sin, sin], axis=-1)
 
 
 def rotate(heads: Any, angles: tuple[Any, Any]) -> Any:
@@ -82,15 +83,14 @@ def rotate(heads: Any, angles: tuple[Any, Any]) -> Any:
 
     Args:
         heads: A tensor of shape (batch, num_heads, length, head_dim).
-        angles: From `rotary_angles`, each (length, head_dim // 2) or (batch, 1, length,
-            head_dim // 2).
+        angles: From `rotary_angles`, each (length, head_dim) or (batch, 1, length, head_dim).
 
     Returns:
         A tensor of the same shape.
     """
     cos, sin = angles
     first, second = ops.split(heads, 2, axis=-1)
-    return ops.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return heads * cos + ops.concatenate([second, first], axis=-1) * sin
 
 
 def _llama3(frequencies: np.ndarray, scaling: Mapping[str, Any]) -> np.ndarray:
