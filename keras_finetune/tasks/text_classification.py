@@ -167,8 +167,8 @@ class TextClassification:
 
         Args:
             model: From `build`.
-            texts: A list of texts (of pairs, if the task has two text columns), or examples with
-                the task's text columns.
+            texts: A list or array of texts (of pairs, if the task has two text columns), or
+                examples with the task's text columns.
             batch_size: int, texts computed at a time.
 
         Returns:
@@ -176,6 +176,7 @@ class TextClassification:
         """
         if isinstance(texts, str):
             raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
+        texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
             if not texts:
                 return []

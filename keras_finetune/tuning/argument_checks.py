@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, TypeGuard
 
 import keras
@@ -93,7 +93,7 @@ def check_fit_numbers(epochs: Any, fit_args: Mapping[str, Any]) -> None:
     sizes = ("batch_size", "steps_per_epoch", "validation_batch_size", "validation_steps")
     check_count(**{name: fit_args[name] for name in sizes if fit_args.get(name) is not None})
     share = fit_args.get("validation_split") or 0.0
-    if not isinstance(share, int | float) or not 0 <= share < 1:
+    if not isinstance(share, Real) or not 0 <= float(share) < 1:
         raise ValueError(f"validation_split must be a float from 0 to below 1. Received: {share!r}")
 
 

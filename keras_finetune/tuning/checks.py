@@ -116,7 +116,7 @@ def _check_side(
 
 def _check_batch(side: str, model: keras.Model, loss: Any, batch: Any, *, is_new: bool) -> None:
     """Check a first batch; of a `tf.data.Dataset` the inputs were checked by their specs."""
-    x, *others = batch if isinstance(batch, tuple) else (batch,)
+    x, *others = batch if isinstance(batch, tuple | list) else (batch,)
     if is_new and not _takes_raw_data(model):
         if not others:
             refuse_no_labels(side, model, loss, in_batches=True)

@@ -22,6 +22,9 @@ def balanced_class_weight(labels: Any, num_classes: int | None = None) -> dict[i
     Returns:
         A dict from class to weight, as `keras.Model.fit(class_weight=...)` takes it.
 
+    Raises:
+        ValueError: There are no labels, or rows have several.
+
     Example:
         >>> balanced_class_weight([0, 0, 0, 1])
         {0: 0.6666666666666666, 1: 2.0}
@@ -29,6 +32,11 @@ def balanced_class_weight(labels: Any, num_classes: int | None = None) -> dict[i
     labels = np.asarray(labels)
     if labels.ndim > 1:
         labels = labels.reshape(len(labels), -1)
+        if labels.shape[1] > 1 and ((labels > 0.5).sum(axis=1) > 1).any():
+            raise ValueError(
+                "Balanced class weights are for rows of one class each. Received labels where rows "
+                "have several. Weigh rows by sample_weight instead."
+            )
         labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
     if labels.size == 0:
         raise ValueError("class_weight='balanced' needs labels. Received none.")
@@ -76,7 +84,8 @@ def resolve_class_weight(
     if y is None:
         raise ValueError(
             "class_weight='balanced' needs to know how often each class occurs, which this data "
-            "set does not say. Give keras_finetune.tuning.balanced_class_weight(labels)."
+            "set does not say. Where each row has one class, give "
+            "keras_finetune.tuning.balanced_class_weight(labels)."
         )
     return balanced_class_weight(y)
 
@@ -96,4 +105,6 @@ def _checked_weights(class_weight: Mapping[Any, Any], num_classes: int | None) -
                 "A class weight must be a number of at least 0. Received: "
                 f"class_weight={{{label!r}: {weight!r}, ...}}."
             )
-    return {int(label): float(weight) for label, weight in class_weight.items()}
+    # Keras reads a class that is left out as 1 from arrays, and fails on it from a data set.
+    others = dict.fromkeys(range(num_classes or 0), 1.0)
+    return others | {int(label): float(weight) for label, weight in class_weight.items()}

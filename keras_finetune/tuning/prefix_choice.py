@@ -29,8 +29,8 @@ _LEAST_SHARE = 0.1
 # Tokens from which on fused kernels save more time than compiling them takes, and some of memory.
 _WORTH_COMPILING = 1_000_000
 _NO_CUT = (
-    "no layer below the lowest trainable one is frozen (and neither random nor adds losses), or "
-    "the model has a call of its own"
+    "no layer below the lowest trainable one is frozen (and neither random nor stateful, nor "
+    "adds losses), or the model has a call of its own"
 )
 _DRAWN_ANEW = "dropout in the frozen layers draws anew in every step (frozen_dropout=True)"
 

@@ -51,7 +51,8 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
     Above the cut are the layers that train, what depends on them, and dropout between the last
     frozen weights and the first trainable ones, which is theirs. Layers that draw random numbers
     and are no dropout, such as augmentations, are above it too, with all that follows them; so are
-    those with an activity regularizer, whose loss counts.
+    those with an activity regularizer, whose loss counts, and recurrent ones that are `stateful`,
+    which go on from batch to batch.
 
     Args:
         model: Any built Keras model.
@@ -106,7 +107,9 @@ def uncut(model: keras.Model) -> PrefixCut | None:
 
 
 def _above(graph: ModelGraph) -> set[Step]:
-    trains = {step for step in graph.steps if _trains(step.operation)}
+    # What the optimizer gets: a layer's own flag may say otherwise of the layers inside it.
+    trainable = {id(v) for v in graph.model.trainable_variables}
+    trains = {step for step in graph.steps if _trains(step.operation, trainable)}
     augments = {
         step
         for step in graph.steps
@@ -118,7 +121,12 @@ def _above(graph: ModelGraph) -> set[Step]:
         for step in graph.steps
         if any(getattr(x, "activity_regularizer", None) for x in _layers(step.operation))
     }
-    above = _with_all_above(graph, trains | augments | adds_losses)
+    remembers = {
+        step
+        for step in graph.steps
+        if any(getattr(x, "stateful", False) for x in _layers(step.operation))
+    }
+    above = _with_all_above(graph, trains | augments | adds_losses | remembers)
     frozen = [step for step in graph.steps if step not in above and _weights(step.operation)]
     below_frozen: set[Step] = set()
     open_ = {tensor for step in frozen for tensor in step.inputs.values()}
@@ -155,8 +163,8 @@ def _heavy(steps: Iterable[Step], rows: tuple[int | None, ...]) -> list[Step]:
     return found
 
 
-def _trains(operation: Any) -> bool:
-    return bool(getattr(operation, "trainable_variables", ())) or any(
+def _trains(operation: Any, trainable: set[int]) -> bool:
+    return any(id(v) in trainable for v in _weights(operation)) or any(
         map(_learns_by_itself, _layers(operation))
     )
 

@@ -23,6 +23,8 @@ _BATCHES_COMPARED = 3
 # in training, where they run backwards, too.
 _PASSES, _FEWEST_BUCKETS = 1 / 3, 3
 
+_OTHER_BATCHES = "the data set gives other batches at every reading"
+
 Replace = Callable[[Any, np.ndarray, int], Any]
 
 
@@ -176,7 +178,7 @@ class ReplayedRows:
         ]
         for one, other in zip(*readings, strict=True):
             if not all(np.array_equal(a, b) for a, b in zip(one, other, strict=True)):
-                return "the data set gives other batches at every reading"
+                return _OTHER_BATCHES
         return None
 
     def blocks(self) -> Iterator[Block]:
@@ -237,9 +239,12 @@ def rows_of(
     if _is_text_or_left_out(x):
         return "some inputs are text, or left out"
     if is_arrays(x):
-        return _array_rows(x, [v for v in (y, sample_weight) if v is not None], batch_size, shuffle)
+        rest = [v for v in (y, sample_weight) if v is not None]
+        if any(leaf is None for leaf in keras.tree.flatten(rest)):
+            return "some labels or weights are left out"
+        return _array_rows(x, rest, batch_size, shuffle)
     if is_tf_dataset(x):
-        return ReplayedRows(x)
+        return _OTHER_BATCHES if _reshuffles(x) else ReplayedRows(x)
     return f"{type(x).__name__} may give other rows in every epoch"
 
 
@@ -261,6 +266,13 @@ def _array_rows(x: Any, rest: list[Any], batch_size: int, shuffle: bool) -> Plan
         return tuple(keras.tree.map_structure(lambda leaf: leaf[rows], part) for part in (x, *rest))
 
     return PlannedRows(plan, read, None, shuffle, seed, _digest(x))
+
+
+def _reshuffles(dataset: Any) -> bool:
+    """Whether a `tf.data.Dataset` shuffles anew: to read it at all changes the next reading."""
+    return getattr(dataset, "_reshuffle_each_iteration", False) is not False or any(
+        map(_reshuffles, dataset._inputs())
+    )
 
 
 def _is_text_or_left_out(x: Any) -> bool:

@@ -38,6 +38,7 @@ def test_predictions_keep_the_order_of_texts(task, backbone, rng):
     backwards = [p.probabilities["good"] for p in task.predict(model, texts[::-1])]
     assert backwards[::-1] == pytest.approx(together, abs=1e-5)
     assert task.predict(model, []) == []
+    assert task.predict(model, np.array(texts[:3])) == task.predict(model, texts[:3])
 
 
 def test_report_agrees_with_predictions(task, backbone, reviews):

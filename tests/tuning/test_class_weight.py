@@ -26,6 +26,7 @@ def test_resolved_from_arrays_counts_or_a_dict():
     assert resolve_class_weight("balanced", counted, None) == expected
     assert resolve_class_weight("balanced", np.zeros(4), np.array([0, 0, 0, 1])) == expected
     assert resolve_class_weight({0: 1.5}, None, None) == {0: 1.5}
+    assert resolve_class_weight({1: 1.5}, None, None, 3) == {0: 1.0, 1: 1.5, 2: 1.0}
     assert resolve_class_weight(None, None, None) is None
 
 
@@ -62,3 +63,24 @@ def test_weights_that_keras_would_leave_aside(wrong, message):
 def test_any_whole_number_is_a_class():
     given = {np.int64(0): np.float32(2.0), 1.0: 3}
     assert resolve_class_weight(given, None, None) == {0: 2.0, 1: 3.0}
+
+
+def test_rows_of_several_classes_have_no_balanced_weights():
+    with pytest.raises(ValueError, match="rows of one class each"):
+        balanced_class_weight(np.array([[1, 1, 0], [0, 0, 1]]))
+
+
+def test_a_class_left_out_counts_once_when_activations_are_kept():
+    """From a data set Keras fails on it, and kept activations come from one."""
+    x, y = np.random.default_rng(0).normal(size=(24, 4)).astype("float32"), np.arange(24) % 3
+    found = []
+    for cache_frozen in (False, True):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Dense(5, trainable=False), keras.layers.Dense(3, "softmax")]
+        tuner = FineTuner(keras.Sequential([keras.Input((4,)), *layers]))
+        tuner.compile("sgd", "sparse_categorical_crossentropy")
+        history = tuner.fit(
+            x, y, class_weight={0: 5.0}, cache_frozen=cache_frozen, shuffle=False, verbose=0
+        )
+        found.append(history.history["loss"][0])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)

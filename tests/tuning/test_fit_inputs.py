@@ -27,6 +27,11 @@ class Batches(keras.utils.PyDataset):
         return self.x[rows], self.y[rows]
 
 
+class ListBatches(Batches):
+    def __getitem__(self, index):
+        return list(super().__getitem__(index))
+
+
 def tf_dataset(x, y):
     tf = pytest.importorskip("tensorflow")
     return tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
@@ -40,6 +45,7 @@ FORMS = {
     "arrays": lambda x, y: ((x, y), {"batch_size": 16, "shuffle": False}),
     "tf.data": lambda x, y: ((tf_dataset(x, y),), {}),
     "PyDataset": lambda x, y: ((Batches(x, y),), {"shuffle": False}),
+    "PyDataset of lists": lambda x, y: ((ListBatches(x, y),), {"shuffle": False}),
     "generator": lambda x, y: ((generator(x, y),), {"steps_per_epoch": 3}),
 }
 

@@ -72,3 +72,33 @@ def test_what_an_activity_regularizer_adds_counts(cache_frozen):
     assert find_cut(make()) is None
     expected, received = losses(make, cache_frozen)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+@pytest.mark.backends
+def test_weights_that_train_inside_a_layer_that_says_it_is_frozen():
+    """Keras hands the flag of a constructor on to no layer inside `Bidirectional`."""
+
+    def make():
+        layers = keras.layers
+        lstm = layers.Bidirectional(layers.LSTM(3), trainable=False, name="lstm")
+        low = layers.Dense(4, trainable=False, name="low")
+        return classifier(low, layers.Reshape((2, 2)), lstm)
+
+    cut = find_cut(make())
+    assert [step.operation.name for step in cut.prefix] == ["low", "reshape"]
+    expected, found = losses(make, True)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_stateful_layer_is_above():
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((2, 2), batch_size=8),
+            layers.Dense(3, trainable=False, name="low"),
+            layers.LSTM(3, stateful=True, trainable=False),
+            layers.Dense(2, name="head"),
+        ]
+    )
+    assert [step.operation.name for step in find_cut(model).prefix] == ["low"]
