@@ -33,6 +33,7 @@ def check_fit_data(
     sample_weight: Any = None,
     *,
     loss: Any = None,
+    validation_split: float | None = None,
 ) -> None:
     """Refuse data that would cost a run: empty, unequal lengths, NaN, wrong labels.
 
@@ -47,6 +48,7 @@ def check_fit_data(
         validation_data: As for `keras.Model.fit`.
         sample_weight: As for `keras.Model.fit`.
         loss: The loss, which says what labels may be.
+        validation_split: float, the share of arrays, at their end, that is for validation.
 
     Raises:
         ValueError: With what was received, what was expected, and the fix.
@@ -55,6 +57,8 @@ def check_fit_data(
         raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
     train_counts = _check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:
+        if train_counts is not None and validation_split and is_arrays(x):
+            _check_classes(*_counts_of_split(model, loss, y, sample_weight, validation_split))
         _check_classes(train_counts, None)
         return
     arrays = isinstance(validation_data, tuple | list)
@@ -83,8 +87,27 @@ def _check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") 
         if len(unseen):
             raise ValueError(
                 f"The validation data has the class(es) {unseen.tolist()}, of which the training "
-                "data has no row. Split with stratify, or leave those rows out."
+                "data has no row. Split with stratify (validation_split takes the last rows as "
+                "they come), or leave those rows out."
             )
+
+
+def _counts_of_split(
+    model: keras.Model, loss: Any, y: Any, weight: Any, share: float
+) -> "tuple[np.ndarray | None, np.ndarray | None]":
+    """Count the labels of the first rows and of the last, as Keras divides them."""
+    kept = int(count_rows(y) * (1 - share))
+    if not kept:
+        return None, None  # Keras refuses it.
+
+    def counts(side: str, rows: slice) -> "np.ndarray | None":
+        parts = (
+            None if part is None else keras.tree.map_structure(lambda a: a[rows], part)
+            for part in (y, weight)
+        )
+        return _check_targets(side, _targets(side, model, loss, *parts))
+
+    return counts("training data", slice(kept)), counts("validation data", slice(kept, None))
 
 
 def _check_side(

@@ -415,7 +415,8 @@ class FineTuner:
     ) -> FitData:
         """What goes into `fit`, once it is known to fit the model, which is built for it."""
         loss = self._compilation.current_recipe().compile_args.get("loss")
-        check_fit_data(self.model, x, y, validation_data, fit_args.get("sample_weight"), loss=loss)
+        weight, share = (fit_args.get(name) for name in ("sample_weight", "validation_split"))
+        check_fit_data(self.model, x, y, validation_data, weight, loss=loss, validation_split=share)
         build(self.model, x)
         check_loss(self.model, loss)
         # Keras warns of its own default for what it cannot shuffle.

@@ -57,6 +57,17 @@ def test_validation_class_unseen_in_training(model, data, loss):
         check_fit_data(model, x[y < 2], y[y < 2], (x, y), loss=loss)
 
 
+def test_a_split_of_rows_that_are_sorted(model, data, loss):
+    x, y = data
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    with pytest.raises(ValueError, match="takes the last rows as they come"):
+        tuner.fit(x, np.sort(y), validation_split=0.5, verbose=0)
+    with pytest.raises(ValueError, match="not sufficient to split"):
+        tuner.fit(x, y, validation_split=0.999, verbose=0)
+    tuner.fit(x, y, validation_split=0.5, verbose=0)
+
+
 def test_sample_weight(model, data, loss):
     x, y = data
     with pytest.raises(ValueError, match="sample_weight of the training data holds NaN"):
