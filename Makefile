@@ -53,6 +53,10 @@ test-backends: install
 # fused kernels, that takes a third of the time. Slow tests run on TensorFlow alone.
 test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS = 1
 test-jax: export XLA_FLAGS = --xla_cpu_use_fusion_emitters=false
+# The two processes compile much of the same, and so do later runs.
+test-jax: export JAX_COMPILATION_CACHE_DIR = $(abspath $(VENV))/jax_cache
+test-jax: export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS = 0
+test-jax: export JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES = 0
 test-%: install
 	KERAS_BACKEND=$* $(RUN) -m pytest -n 2 --dist worksteal -m "backends and not slow" --durations=25
 
