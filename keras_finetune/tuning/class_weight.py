@@ -16,7 +16,7 @@ def balanced_class_weight(labels: Any, num_classes: int | None = None) -> dict[i
     weight of a row is 1.
 
     Args:
-        labels: (rows,) integers, or (rows, classes) one-hot.
+        labels: (rows,) integers, or (rows, classes) one-hot. Negative ones do not count.
         num_classes: int, classes there are, if more than occur; one that does not occur weighs 1.
 
     Returns:
@@ -38,6 +38,7 @@ def balanced_class_weight(labels: Any, num_classes: int | None = None) -> dict[i
                 "have several. Weigh rows by sample_weight instead."
             )
         labels = labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
+    labels = labels[labels >= 0]  # Negative ones are those that a loss ignores.
     if labels.size == 0:
         raise ValueError("class_weight='balanced' needs labels. Received none.")
     counts = np.bincount(labels.astype(np.int64), minlength=num_classes or 0)

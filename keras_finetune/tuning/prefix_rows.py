@@ -106,7 +106,8 @@ class PlannedRows:
         """Yield the inputs of all rows, in the order that `positions` tells."""
         for rows, width in self._batches:
             x = self.read(rows, width, np.random.default_rng(0))[0]
-            yield Block(x, width, None if self.lengths is None else self.lengths[rows])
+            lengths = None if self.lengths is None else self.lengths[rows]
+            yield Block(x, _width_within(x, width), lengths)
 
     def sample(self) -> Sample:
         """Return the inputs of a few rows, padded otherwise than in `blocks`."""
@@ -123,7 +124,7 @@ class PlannedRows:
                 width = min(width, computed)
         x = self.read(rows, width, np.random.default_rng(0))[0]
         lengths = None if self.lengths is None else self.lengths[rows]
-        return Sample(x, self._position[rows], width, lengths)
+        return Sample(x, self._position[rows], _width_within(x, width), lengths)
 
     def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
         """Return the same data set with other inputs.
@@ -136,7 +137,7 @@ class PlannedRows:
 
         def read(rows: np.ndarray, width: int, rng: np.random.Generator) -> tuple[Any, ...]:
             x, *rest = self.read(rows, width, rng)
-            return replace(x, self._position[rows], width), *rest
+            return replace(x, self._position[rows], _width_within(x, width)), *rest
 
         return planned_dataset(self.plan, read, shuffled=self.shuffled, seed=self.seed)
 
@@ -297,6 +298,12 @@ def _rows_at_once(x: Any, tokens: int) -> int:
 def _width(x: Any) -> int:
     leaf = keras.tree.flatten(x)[0]
     return leaf.shape[1] if leaf.ndim > 1 else 1
+
+
+def _width_within(x: Any, planned: int) -> int:
+    """The width of inputs: the last token of a packed row is only a label, and not among them."""
+    widths = [leaf.shape[1] for leaf in keras.tree.flatten(x) if leaf.ndim > 1]
+    return min(planned, max(widths, default=planned))
 
 
 def _digest(x: Any) -> str:

@@ -1,5 +1,6 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -42,6 +43,22 @@ def test_learns(task, tokenizer, reviews):
     after = task.evaluate(tuner.model, reviews)
     assert after["perplexity"] < before["perplexity"] / 4
     assert after["perplexity"] == pytest.approx(math.exp(after["loss"]))
+
+
+def test_frozen_layers_may_run_once(task, tokenizer, reviews):
+    """The last token of a row is a label only: the inputs are narrower than the rows."""
+    found = []
+    for cache_frozen in (False, True):
+        keras.utils.set_random_seed(0)
+        backbone = models.transformer_decoder(
+            tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=8, positions="rotary"
+        )
+        tuner = FineTuner(task.build(backbone))
+        tuner.compile("adam", learning_rate=0.01)
+        tuner.freeze("embeddings")
+        history = tuner.fit(task.dataset(reviews), cache_frozen=cache_frozen, verbose=0)
+        found.append(history.history["loss"])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_a_list_of_texts_will_do(task, reviews):

@@ -50,6 +50,7 @@ def test_learns(task, tokenizer, reviews):
     tuner.fit(task.dataset(reviews), epochs=15, verbose=0)
     assert tuner.history["loss"][-1] < tuner.history["loss"][0] - 1
     found = task.evaluate(tuner.model, reviews)
+    assert task.evaluate(tuner.model, reviews) == pytest.approx(found, rel=1e-5)
     assert set(found) == {"loss", "accuracy", "perplexity", "word_perplexity"}
     assert 1 < found["perplexity"] < found["word_perplexity"]
 

@@ -20,6 +20,10 @@ def test_a_class_that_does_not_occur_weighs_one():
     assert balanced_class_weight([0, 2], num_classes=4) == {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}
 
 
+def test_labels_that_a_loss_ignores_do_not_count():
+    assert balanced_class_weight([0, -1, 0, 0, 1]) == balanced_class_weight([0, 0, 0, 1])
+
+
 def test_resolved_from_arrays_counts_or_a_dict():
     counted = type("Data", (), {"label_counts": np.array([3, 1])})()
     expected = {0: pytest.approx(2 / 3), 1: 2.0}
