@@ -273,6 +273,7 @@ def _put_back(model: keras.Model) -> Iterator[int]:
     kept = [np.array(keras.ops.convert_to_numpy(variable)) for variable in model.variables]
     variables = list(model.variables)
     flags = [(layer, layer.trainable) for layer in model._flatten_layers()]
+    order = np.random.get_state()  # Rows of arrays are shuffled by it.
     drawn = None
     if keras.backend.backend() == "torch":
         import torch
@@ -286,6 +287,7 @@ def _put_back(model: keras.Model) -> Iterator[int]:
         # The outer ones first: setting theirs sets those of all inside.
         for layer, trainable in flags:
             layer.trainable = trainable
+        np.random.set_state(order)
         if drawn is not None:
             torch.set_rng_state(drawn)
 

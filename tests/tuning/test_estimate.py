@@ -54,6 +54,17 @@ def test_the_model_stays_as_it_was(task, rows):
     assert int(tuner.model.optimizer.iterations) == 2 * iterations  # Its state went on.
 
 
+def test_the_order_of_arrays_stays_as_it_was():
+    layers = [keras.layers.Dense(3, trainable=False), keras.layers.Dense(2, "softmax")]
+    tuner = kft.FineTuner(keras.Sequential([keras.Input((4,)), *layers]))
+    tuner.compile("adam", "sparse_categorical_crossentropy")
+    np.random.seed(0)
+    expected = np.random.random()
+    np.random.seed(0)
+    tuner.estimate(np.ones((32, 4), "float32"), np.arange(32) % 2, epochs=2)
+    assert np.random.random() == expected
+
+
 def test_a_run_with_an_estimate_is_the_run_without(task, rows):
     some = {
         "text": [" ".join(t.split()[:3]) for t in rows["text"][:64]],
