@@ -152,7 +152,8 @@ def add_and_norm(
         return summed if norm is None else norm(summed)
     rate, seed = rate_and_seed(dropout, training)
     if norm is None and not rate:
-        return residual + x  # One kernel as it is, and its gradient none.
+        # One kernel as it is, and its gradient none.
+        return ops.cast(residual, x.dtype) + x
     kind, epsilon, weights = _norm_settings(norm)
     return _add_and_norm(rate, kind, epsilon)(residual, x, seed, *weights)
 
