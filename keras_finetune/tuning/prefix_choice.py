@@ -15,11 +15,11 @@ import numpy as np
 from keras_finetune.models.fused import plain
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, count_rows, is_arrays
+from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
-from keras_finetune.tuning.prefix_rows import rows_of
 
 CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
 

@@ -6,9 +6,9 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune import FineTuner, Stage
+from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import make_prefix, prefix_inputs
 from keras_finetune.tuning.prefix_cut import find_cut
-from keras_finetune.tuning.prefix_rows import rows_of
 
 from .conftest import cnn, losses, transformer
 

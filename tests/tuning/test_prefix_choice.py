@@ -7,8 +7,8 @@ import pytest
 from keras_finetune import FineTuner, Stage
 from keras_finetune.models import fused
 from keras_finetune.tuning import prefix_choice
+from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.prefix_cache import PrefixCache
-from keras_finetune.tuning.prefix_rows import rows_of
 
 from .conftest import losses, transformer
 
