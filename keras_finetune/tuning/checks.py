@@ -12,6 +12,7 @@ from keras_finetune.tuning.data_kinds import (
     first_batch,
     is_arrays,
     is_tf_dataset,
+    split_rows,
 )
 from keras_finetune.tuning.input_checks import (
     check_inputs,
@@ -96,18 +97,14 @@ def _counts_of_split(
     model: keras.Model, loss: Any, y: Any, weight: Any, share: float
 ) -> "tuple[np.ndarray | None, np.ndarray | None]":
     """Count the labels of the first rows and of the last, as Keras divides them."""
-    kept = int(count_rows(y) * (1 - share))
-    if not kept:
+    labels, weights = split_rows(y, share), split_rows(weight, share)
+    if not count_rows(labels[0]):
         return None, None  # Keras refuses it.
-
-    def counts(side: str, rows: slice) -> "np.ndarray | None":
-        parts = (
-            None if part is None else keras.tree.map_structure(lambda a: a[rows], part)
-            for part in (y, weight)
-        )
-        return _check_targets(side, _targets(side, model, loss, *parts))
-
-    return counts("training data", slice(kept)), counts("validation data", slice(kept, None))
+    sides = zip(("training data", "validation data"), labels, weights, strict=True)
+    train, validation = (
+        _check_targets(side, _targets(side, model, loss, *parts)) for side, *parts in sides
+    )
+    return train, validation
 
 
 def _check_side(

@@ -86,6 +86,27 @@ def count_rows(x: Any) -> int:
     return 0 if first is None or first.ndim == 0 else len(first)
 
 
+def split_rows(x: Any, share: float) -> tuple[Any, Any]:
+    """Divide arrays as Keras's `validation_split` does: the last rows are for validation.
+
+    Args:
+        x: An array or tensor, or a dict, list or tuple of them; None stays None.
+        share: float, the share of the last rows.
+
+    Example:
+        >>> split_rows(np.arange(4), 0.25)
+        (array([0, 1, 2]), array([3]))
+    """
+    kept = int(count_rows(x) * (1 - share))
+
+    def rows(which: slice) -> Any:
+        return keras.tree.map_structure(
+            lambda leaf: None if leaf is None else next(arrays_in(leaf, "x"), leaf)[which], x
+        )
+
+    return rows(slice(kept)), rows(slice(kept, None))
+
+
 def count_steps(x: Any, fit_args: Mapping[str, Any]) -> int | None:
     """Return the steps of an epoch, or None where only running it would tell.
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 
 from keras_finetune.models.fused import plain
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
-from keras_finetune.tuning.data_kinds import FitData, count_rows, is_arrays
+from keras_finetune.tuning.data_kinds import FitData, is_arrays, split_rows
 from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
@@ -255,16 +254,9 @@ def _with_validation_split(data: FitData) -> FitData:
     share = data.fit_args.get("validation_split")
     if not share or not is_arrays(data.x) or data.validation_data is not None:
         return data
-    kept = int(count_rows(data.x) * (1 - share))
     parts = [data.x, data.y, data.fit_args.get("sample_weight")]
-
-    def cut(part: Any, rows: slice) -> Any:
-        return (
-            None if part is None else keras.tree.map_structure(lambda a: np.asarray(a)[rows], part)
-        )
-
-    x, y, weight = (cut(part, slice(None, kept)) for part in parts)
-    validation = tuple(cut(p, slice(kept, None)) for p in parts if p is not None)
+    (x, y, weight), validated = zip(*(split_rows(part, share) for part in parts), strict=True)
+    validation = tuple(part for part in validated if part is not None)
     fit_args = {k: v for k, v in data.fit_args.items() if k != "validation_split"}
     fit_args |= {"sample_weight": weight} if weight is not None else {}
     return FitData(x, y, validation, fit_args)

@@ -91,6 +91,20 @@ def test_validation_data_in_any_form(model, data, loss):
     assert np.isfinite(tuner.history["val_loss"]).all()
 
 
+@pytest.mark.parametrize("cache_frozen", [False, "auto"])
+@pytest.mark.filterwarnings("ignore:Gradients do not exist")
+def test_a_split_of_labels_that_are_left_out(cache_frozen):
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(5, trainable=False)(inputs)
+    model = keras.Model(inputs, [keras.layers.Dense(3, "softmax")(x), keras.layers.Dense(1)(x)])
+    tuner = FineTuner(model)
+    tuner.compile("sgd", ["sparse_categorical_crossentropy", None])
+    rows = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
+    labels = [np.arange(48) % 3, None]
+    settings = {"validation_split": 0.25, "cache_frozen": cache_frozen, "verbose": 0}
+    assert np.isfinite(tuner.fit(rows, labels, **settings).history["val_loss"]).all()
+
+
 def test_dict_inputs_and_two_outputs(data):
     x, y = data
     ids = keras.Input((6,), dtype="int32", name="ids")
