@@ -10,10 +10,10 @@ import keras
 from keras_finetune.tuning.data_kinds import count_steps, is_tf_dataset, tokens_per_step
 from keras_finetune.tuning.prefix_cut import multiplications
 
-# Between two steps Keras spends some 2 ms in Python. Executions of 50 ms make that little, and
-# let a progress bar move.
-_EXECUTION_SECONDS = 0.05
-_MOST_STEPS = 8
+# Between two executions Keras spends some 2 ms in Python. Executions of 200 ms make that little,
+# and let a progress bar move.
+_EXECUTION_SECONDS = 0.2
+_MOST_STEPS = 16
 _LEAST_EXECUTIONS = 8
 _FLOPS_PER_SECOND = {"CPU": 1e11, "GPU": 2e13, "TPU": 2e13}
 

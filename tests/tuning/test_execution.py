@@ -36,8 +36,8 @@ class Epochs(keras.callbacks.Callback):
 
 def test_short_steps_run_several_at_a_time_and_long_ones_one():
     x, _ = rows(1_000)
-    assert choose_steps_per_execution(small_model(), x, {"batch_size": 4}) == 8
-    assert choose_steps_per_execution(small_model(4_000_000), x, {"batch_size": 64}) == 1
+    assert choose_steps_per_execution(small_model(), x, {"batch_size": 4}) == 16
+    assert choose_steps_per_execution(small_model(4_000_000), x, {"batch_size": 128}) == 1
 
 
 def test_few_steps_run_one_at_a_time():
@@ -48,7 +48,7 @@ def test_few_steps_run_one_at_a_time():
 def test_callbacks_between_batches_are_called_between_batches():
     x, _ = rows(1_000)
     arguments = (small_model(), x, {"batch_size": 4})
-    assert choose_steps_per_execution(*arguments, [Epochs()]) == 8
+    assert choose_steps_per_execution(*arguments, [Epochs()]) == 16
     assert choose_steps_per_execution(*arguments, [Batches()]) == 1
     act = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert choose_steps_per_execution(*arguments, [act]) == 1
@@ -82,7 +82,7 @@ def test_an_epoch_of_so_many_steps_ends_after_them():
     x, y = rows(256)
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(4).repeat()
     model = small_model()
-    assert choose_steps_per_execution(model, data, {"steps_per_epoch": 100}) == 5
+    assert choose_steps_per_execution(model, data, {"steps_per_epoch": 100}) == 10
     tuner = kft.FineTuner(model)
     for epochs in (1, 2):
         history = tuner.fit(data, steps_per_epoch=100, epochs=epochs, verbose=0)
@@ -110,5 +110,5 @@ def test_a_loss_that_is_not_a_number_names_the_steps():
     x, y = rows(400)
     x[50] = 3e38
     tuner = kft.FineTuner(small_model())
-    with pytest.raises(FloatingPointError, match="steps 9 to 16"):
+    with pytest.raises(FloatingPointError, match="steps 13 to 24"):
         tuner.fit(x, y, batch_size=4, shuffle=False, verbose=0, validation_split=0.0)
