@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_finetune.models import TransformerBlock
+from keras_finetune.models.kept_tokens import write
 from keras_finetune.models.new_tokens import NewTokens
 
 # More take longer to compile; each call of a function takes time of its own.
@@ -49,13 +50,19 @@ class AlikeBlocks:
             The outputs of the last block, and what the next step needs, for each.
         """
         if keras.backend.backend() != "tensorflow":
-            return _run(blocks, inputs, kept, new)
-        after: list[Kept] = []
+            inputs, found = _run(blocks, inputs, kept, new)
+            return inputs, _written(kept, found, new.slot)
+        import tensorflow as tf
+
+        found = []
         for first in range(0, len(blocks), _BLOCKS_A_CALL):
             few = slice(first, first + _BLOCKS_A_CALL)
-            inputs, found = self._call(blocks[few], inputs, kept[few], new)
-            after += found
-        return inputs, after
+            inputs, of_few = self._call(blocks[few], inputs, kept[few], new)
+            found += of_few
+        # Not in functions that XLA compiles, which would copy what they write to, and not between
+        # them, where they would wait for it.
+        with tf.control_dependencies([inputs]):
+            return inputs, _written(kept, found, new.slot)
 
     def run_last(self, function: Callable[[], Any]) -> Any:
         """Run what comes after the blocks, compiled as they are."""
@@ -106,6 +113,13 @@ def _run(
         inputs, found = block.step(inputs, before, new)
         after.append(found)
     return inputs, after
+
+
+def _written(kept: Sequence[Kept], found: Sequence[Kept], slot: Any) -> list[Kept]:
+    return [
+        before | {name: write(before[name], x, slot) for name, x in made.items()}
+        for before, made in zip(kept, found, strict=True)
+    ]
 
 
 def _kind(block: TransformerBlock) -> tuple[Any, ...]:

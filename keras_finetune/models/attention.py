@@ -11,6 +11,7 @@ from keras_finetune.models.arguments import check_positive, check_rate
 from keras_finetune.models.attention_weights import attend, attention_weights, visible_weights
 from keras_finetune.models.flash_attention import fits_flash_attention, flash_attention
 from keras_finetune.models.fused import is_product, normalize
+from keras_finetune.models.kept_tokens import attend_from_one
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
@@ -221,24 +222,34 @@ class Attention(keras.layers.Layer):
             inputs: (batch, new, hidden_dim).
             keys: (batch, num_kv_heads, capacity, head_dim).
             values: The same shape.
-            new: Where the tokens stand.
+            new: Where the tokens stand; several must be the first ones.
 
         Returns:
-            The outputs, and keys and values with those of the new tokens.
+            The outputs, and the keys and values of the new tokens, each (batch, num_kv_heads, new,
+            head_dim).
         """
         query, key, value = self._project(new.computed_once(inputs), None)
         if self.rope_theta is not None:
             angles = self._angles(new.positions[:, None])
             query, key = rotate(query, angles), rotate(key, angles)
-        keys = ops.slice_update(keys, (0, 0, new.slot, 0), key)
-        values = ops.slice_update(values, (0, 0, new.slot, 0), value)
-        attended = attend(
-            query,
-            keys,
-            values,
-            lambda x: self._visible_weights(x, new.visible, self._by_groups(new.position_bias)),
-        )
-        return self.projection(new.computed_once(attended)), keys, values
+        bias = self._by_groups(new.position_bias)
+        if inputs.shape[1] == 1:
+            attended = attend_from_one(
+                query,
+                key,
+                value,
+                keys,
+                values,
+                new.slot,
+                lambda x: self._visible_weights(x, new.visible, bias),
+            )
+        else:
+            # Nothing comes before them.
+            count = ops.shape(inputs)[1]
+            visible = new.visible[:, :, :count]
+            bias = None if bias is None else bias[..., :count]
+            attended = attend(query, key, value, lambda x: self._visible_weights(x, visible, bias))
+        return self.projection(new.computed_once(attended)), key, value
 
     def keys_and_values(self, encoder_output: Any) -> tuple[Any, Any]:
         """Project an encoder's output, once for all steps.

@@ -206,12 +206,12 @@ class TransformerBlock(keras.layers.Layer):
             new: Where the tokens stand.
 
         Returns:
-            The outputs, and what the next step needs.
+            The outputs, and what is to be written to `kept`: the keys and values of the new tokens.
         """
-        after = dict(kept)
+        found: dict[str, Any] = {}
 
         def attend(x: Any) -> Any:
-            x, after["keys"], after["values"] = self.attention.step(
+            x, found["keys"], found["values"] = self.attention.step(
                 x, kept["keys"], kept["values"], new
             )
             return x
@@ -224,7 +224,7 @@ class TransformerBlock(keras.layers.Layer):
         def feed_forward(x: Any) -> Any:
             return self.feed_forward.step(x, new)
 
-        return self._run(inputs, attend, attend_to_encoder, feed_forward, False), after
+        return self._run(inputs, attend, attend_to_encoder, feed_forward, False), found
 
     def _run(
         self,
