@@ -1,5 +1,8 @@
 """What Keras's backend computes on."""
 
+import functools
+from pathlib import Path
+
 import keras
 
 
@@ -22,3 +25,15 @@ def on_gpu() -> bool:
     import jax
 
     return bool(jax.default_backend() != "cpu")
+
+
+@functools.cache
+def has_amx() -> bool:
+    """Tell whether the processor multiplies tiles of bfloat16 (Intel's AMX); on Linux.
+
+    Example:
+        >>> isinstance(has_amx(), bool)
+        True
+    """
+    said = Path("/proc/cpuinfo")
+    return said.is_file() and " amx_bf16" in said.read_text(encoding="utf-8", errors="replace")

@@ -19,7 +19,12 @@ from keras_finetune.generation.decoder_graph import (
     source_and_target,
     target_prefix,
 )
-from keras_finetune.generation.one_row import OneRowStep, one_row_step
+from keras_finetune.generation.one_row import (
+    MOST_ROWS,
+    TransposedStep,
+    few_rows_step,
+    one_row_step,
+)
 from keras_finetune.generation.widths import COLUMNS, rounded
 from keras_finetune.models import (
     Attention,
@@ -81,6 +86,7 @@ class CachedDecoder:
             with_xla=with_xla and not blocks,
         )
         self._one_row = one_row_step(blocks, self._step_)
+        self._few_rows = few_rows_step(blocks, self._step_)
 
     def start(
         self, prompts: np.ndarray, mask: np.ndarray, room: int, source: Mapping[str, Any]
@@ -145,8 +151,9 @@ class CachedDecoder:
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
         run = self._read
         if count == 1 and self._slot:
-            one_row = self._one_row if len(tokens) == 1 else None
-            run = self._step if one_row is None else self._with_copies(one_row)
+            few_rows = self._few_rows if len(tokens) <= MOST_ROWS else None
+            transposed = self._one_row if len(tokens) == 1 else few_rows
+            run = self._step if transposed is None else self._with_copies(transposed)
         logits, self._kept = run(
             tokens.astype(np.int32),
             np.int32(self._slot),
@@ -161,11 +168,11 @@ class CachedDecoder:
         found: np.ndarray = ops.convert_to_numpy(logits)
         return found
 
-    def _with_copies(self, one_row: OneRowStep) -> Any:
-        """The step for one row, with copies of the weights that last as long as its text."""
+    def _with_copies(self, step: TransposedStep) -> Any:
+        """The step, with copies of the weights that last as long as its texts."""
         if self._copies is None:
-            self._copies = one_row.copies()
-        return partial(one_row, self._copies)
+            self._copies = step.copies()
+        return partial(step, self._copies)
 
     def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> dict[int, Kept]:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]

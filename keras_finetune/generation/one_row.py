@@ -1,4 +1,4 @@
-"""One row's next token on a CPU, where reading the weights is most of the work."""
+"""The next token of one row, or of few, on a CPU, where reading weights is most of the work."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.device import on_gpu
+from keras_finetune.device import has_amx, on_gpu
 from keras_finetune.generation.alike_blocks import AlikeBlocks
 from keras_finetune.generation.compiled import by_shapes
 from keras_finetune.models import TransformerBlock
@@ -14,10 +14,13 @@ from keras_finetune.models import TransformerBlock
 # From so many numbers on, XLA does not take a vector into the loop that multiplies it.
 _TOO_LONG = 4096
 
+# Of more rows, the products of a step are no longer mostly reading.
+MOST_ROWS = 16
+
 
 def one_row_step(
     blocks: Iterable[TransformerBlock], function: Callable[..., Any]
-) -> "OneRowStep | None":
+) -> "TransposedStep | None":
     """Compile a function that runs blocks for one row, if there is a faster way for one.
 
     Args:
@@ -27,8 +30,31 @@ def one_row_step(
     Returns:
         None with another backend than TensorFlow, on a GPU, and for very wide layers.
     """
+    kernels = _kernels(blocks)
+    return TransposedStep(kernels, function, with_xla=True) if kernels else None
+
+
+def few_rows_step(
+    blocks: Iterable[TransformerBlock], function: Callable[..., Any]
+) -> "TransposedStep | None":
+    """Compile a function that runs blocks for 2 to `MOST_ROWS` rows, if there is a faster way.
+
+    Args:
+        blocks: What the function runs.
+        function: As for `one_row_step`.
+
+    Returns:
+        None, but for bfloat16 on a CPU with AMX, whose products then read the kernels as they lie.
+    """
+    kernels = _kernels(blocks) if has_amx() else []
+    half = all(dtype == "bfloat16" for _, dtype in kernels)
+    return TransposedStep(kernels, function, with_xla=False) if kernels and half else None
+
+
+def _kernels(blocks: Iterable[TransformerBlock]) -> list[tuple[Any, str]]:
+    """The kernels of all dense layers, with the dtype each is used in, if all may be transposed."""
     if keras.backend.backend() != "tensorflow" or on_gpu():
-        return None
+        return []
     # A block may be called twice.
     inside = {id(part): part for block in blocks for part in block._flatten_layers()}.values()
     kernels = [(x.kernel, x.compute_dtype) for x in inside if type(x) is keras.layers.Dense]
@@ -38,22 +64,25 @@ def one_row_step(
         and {kernel.dtype, dtype} <= {"float32", "bfloat16"}
         for kernel, dtype in kernels
     )
-    return OneRowStep(kernels, function) if kernels and suits else None
+    return kernels if suits else []
 
 
-class OneRowStep:
-    """A function of tensors for a batch of one row, its blocks compiled by XLA on a CPU.
+class TransposedStep:
+    """A function of tensors whose blocks read the kernels of dense layers from transposed copies.
 
-    They read the kernels of dense layers from transposed copies. Where the numbers that make one
-    output lie side by side, XLA reads them once, on all processors, and bfloat16 as it is; else
-    it reads float32 at half the speed, and writes bfloat16 down as float32 first.
+    Where the numbers that make one output of one row lie side by side, XLA reads them once, on all
+    processors, and bfloat16 as it is; else it reads float32 at half the speed, and writes bfloat16
+    down as float32 first.
 
     Args:
         kernels: The kernels, and the dtype that each is used in.
         function: From `AlikeBlocks` and nested dicts of tensors to nested tensors, pure.
+        with_xla: Whether XLA compiles the blocks.
     """
 
-    def __init__(self, kernels: list[tuple[Any, str]], function: Callable[..., Any]) -> None:
+    def __init__(
+        self, kernels: list[tuple[Any, str]], function: Callable[..., Any], *, with_xla: bool
+    ) -> None:
         import tensorflow as tf
 
         # One tensor for all of a width, since each argument of a call takes its time.
@@ -61,7 +90,7 @@ class OneRowStep:
         for kernel, dtype in kernels:
             self._kernels.setdefault(f"{dtype}_{kernel.shape[0]}", []).append((kernel, dtype))
 
-        blocks = AlikeBlocks(with_xla=True)
+        blocks = AlikeBlocks(with_xla=with_xla)
 
         def run(copies: dict[str, Any], args: tuple[Any, ...]) -> Any:
             return function(dataclasses.replace(blocks, transposed=self._parts(copies)), *args)

@@ -1,4 +1,4 @@
-"""One row's next token, by copies of the kernels."""
+"""The next token of one row, or of few, by copies of the kernels."""
 
 import keras
 import numpy as np
@@ -6,7 +6,8 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune import models
-from keras_finetune.generation.one_row import one_row_step
+from keras_finetune.generation import one_row
+from keras_finetune.generation.one_row import MOST_ROWS, few_rows_step, one_row_step
 from keras_finetune.generation.prompts import decoder_of
 
 PROMPT = [5, 6, 7, 8, 9]
@@ -48,6 +49,27 @@ def test_one_row_is_computed_as_in_a_batch(dtype, tolerance):
     alone, together = logits(model, PROMPT), logits(model, PROMPT, rows=2)
     scale = np.abs(together).max()
     np.testing.assert_allclose(alone, together, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_few_rows_are_computed_as_many_are(dtype, monkeypatch):
+    monkeypatch.setattr(one_row, "has_amx", lambda: True)
+    model = llama(dtype)
+    assert decoder_of(model, True)._few_rows is not None
+    few, many = logits(model, PROMPT, rows=3), logits(model, PROMPT, rows=MOST_ROWS + 1)
+    np.testing.assert_allclose(few, many, atol=0.1 * np.abs(many).max())
+
+
+def test_few_rows_have_a_way_of_their_own_in_bfloat16_with_amx_only(monkeypatch):
+    def step(dtype, with_amx):
+        monkeypatch.setattr(one_row, "has_amx", lambda: with_amx)
+        layer = keras.layers.Dense(2, dtype=dtype)
+        layer.build((1, 16))
+        return few_rows_step([layer], layer)
+
+    assert step("bfloat16", True) is not None
+    assert step("bfloat16", False) is None
+    assert step("float32", True) is None
 
 
 def test_changed_weights_count():
