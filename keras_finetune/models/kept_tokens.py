@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.device import on_gpu
+
 
 def attend_from_one(
     query: Any, key: Any, value: Any, keys: Any, values: Any, slot: Any, weigh: Callable[[Any], Any]
@@ -29,7 +31,8 @@ def attend_from_one(
     # The keys first: XLA would write them down transposed otherwise.
     before = ops.matmul(keys, ops.transpose(by_group, (0, 1, 3, 2)))
     before = ops.transpose(before, (0, 1, 3, 2))
-    own = ops.sum(by_group * key, axis=-1, keepdims=True)
+    own = ops.sum(ops.cast(by_group, "float32") * ops.cast(key, "float32"), axis=-1, keepdims=True)
+    own = ops.cast(own, before.dtype)
     is_own = ops.arange(ops.shape(keys)[2], dtype="int32") == slot
     weights = weigh(ops.where(is_own, own, before)[:, :, :, None])[:, :, :, 0]
     attended = ops.matmul(ops.where(is_own, 0, weights), values)
@@ -40,7 +43,7 @@ def attend_from_one(
 def write(kept: Any, new: Any, slot: Any) -> Any:
     """Write keys, or values, of new tokens behind those of earlier ones.
 
-    On PyTorch, and for one new token on TensorFlow, `kept` itself is written to.
+    On PyTorch, and for one new token on TensorFlow and a CPU, `kept` itself is written to.
 
     Args:
         kept: (batch, kv heads, capacity, head_dim).
@@ -59,15 +62,19 @@ def write(kept: Any, new: Any, slot: Any) -> Any:
     if backend == "torch":
         kept[:, :, int(slot) : int(slot) + new.shape[2]] = new
         return kept
-    # Zeros that nobody has written to yet may be a constant: a prompt's are copied.
-    if backend == "tensorflow" and new.shape[2] == 1:
-        import tensorflow as tf
-
-        shape = tf.shape(kept)
-        rows = tf.range(shape[0] * shape[1]) * shape[2] + slot
-        flat, width = (-1, kept.shape[3]), kept.shape
-        updated = tf.raw_ops.InplaceUpdate(
-            x=tf.reshape(kept, flat), i=rows, v=tf.reshape(new, flat)
-        )
-        return tf.ensure_shape(tf.reshape(updated, shape), width)
+    # Zeros that nobody has written to yet may be a constant: there, a prompt's tokens are copied.
+    if backend == "tensorflow" and new.shape[2] == 1 and not on_gpu():
+        return _overwritten(kept, new, slot)
     return ops.slice_update(kept, (0, 0, slot, 0), new)
+
+
+def _overwritten(kept: Any, new: Any, slot: Any) -> Any:
+    import tensorflow as tf
+
+    # TensorFlow overwrites whole rows, so that each column of a head is one.
+    shape, columns = tf.shape(kept), (-1, kept.shape[3])
+    rows = tf.range(shape[0] * shape[1]) * shape[2] + slot
+    written = tf.raw_ops.InplaceUpdate(
+        x=tf.reshape(kept, columns), i=rows, v=tf.reshape(new, columns)
+    )
+    return tf.ensure_shape(tf.reshape(written, shape), kept.shape)

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_finetune.device import on_gpu
 from keras_finetune.models.attention_weights import attend, visible_weights
 from keras_finetune.models.kept_tokens import attend_from_one, write
 
@@ -59,7 +60,9 @@ def test_new_tokens_are_written_to_their_columns_only(count):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX's arrays cannot be written to.")
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax" or on_gpu(), reason="There, a new tensor has the new token."
+)
 def test_one_token_is_written_in_place():
     before = kept(0)
     write(before, new_token(1), slot_of(2))
