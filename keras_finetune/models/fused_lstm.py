@@ -78,28 +78,25 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
 
     @tf.custom_gradient
     def call(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
-        steps = [tf.transpose(rows, (1, 0, 2)) for rows in _split(inputs, _num_parts(inputs))]
-        # Flat: TensorFlow would multiply step by step, and sum the gradients of the steps.
-        flat = [_flat(x) for x in steps]
+        parts = _split(inputs, _num_parts(inputs))
+        # Flat: TensorFlow would multiply row by row, and sum the gradients of the rows.
+        flat = [_flat(x) for x in parts]
         projected = [tf.cast(tf.matmul(x, kernel), "float32") for x in flat]
         found = [
-            forward(_like(x, of), recurrent, bias) for x, of in zip(projected, steps, strict=True)
+            forward(_like(x, of), recurrent, bias) for x, of in zip(projected, parts, strict=True)
         ]
-        outputs = tf.concat([tf.transpose(x[0], (1, 0, 2)) for x in found], axis=0)
+        outputs = tf.concat([x[0] for x in found], axis=0)
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any, Any]:
             slopes = [
-                _flat(backward(tf.transpose(rows, (1, 0, 2)), recurrent, *kept))
-                for rows, (_, *kept) in zip(_split(upstream, len(steps)), found, strict=True)
+                _flat(backward(rows, recurrent, *kept))
+                for rows, (_, *kept) in zip(_split(upstream, len(parts)), found, strict=True)
             ]
             narrow = [tf.cast(x, kernel.dtype) for x in slopes]
-            to_steps = [tf.matmul(x, kernel, transpose_b=True) for x in narrow]
-            to_inputs = [
-                tf.transpose(_like(x, of), (1, 0, 2)) for x, of in zip(to_steps, steps, strict=True)
-            ]
-            before = [_flat(tf.pad(x[:-1], [(1, 0), (0, 0), (0, 0)])) for x, *_ in found]
+            to_inputs = tf.concat([tf.matmul(x, kernel, transpose_b=True) for x in narrow], axis=0)
+            before = [_flat(tf.pad(x[:, :-1], [(0, 0), (1, 0), (0, 0)])) for x, *_ in found]
             return (
-                tf.concat(to_inputs, axis=0),
+                _like(to_inputs, inputs),
                 _sum_of_products(flat, narrow),
                 _sum_of_products(before, slopes),
                 _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0],
@@ -140,13 +137,13 @@ def _loops(units: int) -> tuple[Any, Any]:
 
     @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
     def forward(projected: Any, recurrent: Any, bias: Any) -> Any:
-        length = tf.shape(projected)[0]
-        zeros = tf.zeros((tf.shape(projected)[1], units))
+        rows, length = tf.unstack(tf.shape(projected)[:2])
+        zeros = tf.zeros((rows, units))
         # tanh(x) is 2 sigmoid(2x) - 1: all four gates are one expression.
         scale = tf.repeat(tf.constant([1.0, 1.0, 2.0, 1.0]), units)
 
-        def step(t: Any, output: Any, cell: Any, *kept: Any) -> Any:
-            x = projected[t] + bias + tf.matmul(output, recurrent)
+        def step(t: Any, output: Any, cell: Any, outputs: Any, *kept: Any) -> Any:
+            x = projected[:, t] + bias + tf.matmul(output, recurrent)
             gates = scale / (1.0 + tf.exp(-x * scale)) - (scale - 1.0)
             enter, keep, new, leave = tf.split(gates, 4, axis=-1)
             before, cell = cell, keep * cell + enter * new
@@ -160,32 +157,39 @@ def _loops(units: int) -> tuple[Any, Any]:
                 leave * (1.0 - active * active),
                 keep,
             )
-            written = [a.write(t, x) for a, x in zip(kept, (output, *derivatives), strict=True)]
-            return t + 1, output, cell, *written
+            written = [a.write(t, x) for a, x in zip(kept, derivatives, strict=True)]
+            return t + 1, output, cell, _with_step(outputs, t, output), *written
 
-        start = (0, zeros, zeros, *arrays(length, *[units] * 7))
-        end = tf.while_loop(lambda t, *_: t < length, step, start)
-        return [x.stack() for x in end[3:]]
+        start = (0, zeros, zeros, tf.zeros((rows, length, units)), *arrays(length, *[units] * 6))
+        _, _, _, outputs, *kept = tf.while_loop(lambda t, *_: t < length, step, start)
+        return [outputs, *(x.stack() for x in kept)]
 
     @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)
     def backward(upstream: Any, recurrent: Any, *kept: Any) -> Any:
-        length = tf.shape(upstream)[0]
+        rows, length = tf.unstack(tf.shape(upstream)[:2])
         # Of the arguments some may say a batch of one, and others none.
-        zeros = tf.zeros((tf.shape(upstream)[1], units))
+        zeros = tf.zeros((rows, units))
         zeros = tf.raw_ops.PlaceholderWithDefault(input=zeros, shape=(None, units))
         back = tf.transpose(recurrent)
 
         def step(t: Any, to_output: Any, to_cell: Any, found: Any) -> Any:
             enter, keep, new, leave, active, carry = (x[t] for x in kept)
-            to_output += upstream[t]
+            to_output += upstream[:, t]
             to_cell += to_output * active
             slopes = tf.concat(
                 [to_cell * enter, to_cell * keep, to_cell * new, to_output * leave], axis=-1
             )
-            return t - 1, tf.matmul(slopes, back), to_cell * carry, found.write(t, slopes)
+            found = _with_step(found, t, slopes)
+            return t - 1, tf.matmul(slopes, back), to_cell * carry, found
 
-        start = (length - 1, zeros, zeros, *arrays(length, 4 * units))
-        end = tf.while_loop(lambda t, *_: t >= 0, step, start)
-        return end[3].stack()
+        start = (length - 1, zeros, zeros, tf.zeros((rows, length, 4 * units)))
+        return tf.while_loop(lambda t, *_: t >= 0, step, start)[-1]
 
     return forward, backward
+
+
+def _with_step(x: Any, t: Any, values: Any) -> Any:
+    """Replace the values of step t, in place."""
+    from tensorflow.compiler.tf2xla.python import xla
+
+    return xla.dynamic_update_slice(x, values[:, None], (0, t, 0))
