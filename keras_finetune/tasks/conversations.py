@@ -94,6 +94,8 @@ class ConversationEncoder:
         """
         rows: dict[str, list[np.ndarray]] = {"token_ids": [], "next_ids": [], "answer": []}
         for row, conversation in enumerate(conversations, first_row):
+            if isinstance(conversation, str):  # To be answered, not to be learned from.
+                raise _not_a_conversation(conversation, row)
             parts = self._parts(as_messages(conversation, row), row)
             ids = self._ids([text for text, _ in parts])
             learned = [
@@ -177,11 +179,15 @@ def as_messages(conversation: Any, row: int) -> Messages:
         conversation = [{"role": role, "content": content} for role, content in pairs]
     known = isinstance(conversation, Sequence | np.ndarray) and len(conversation) > 0
     if not known or not all(_is_message(message) for message in conversation):
-        raise ValueError(
-            f'Row {row}: a conversation is a list of messages, [{{"role": "user", "content": "..."'
-            f'}}, {{"role": "assistant", "content": "..."}}]. Received: {conversation!r:.200}'
-        )
+        raise _not_a_conversation(conversation, row)
     return [dict(message) for message in conversation]
+
+
+def _not_a_conversation(received: Any, row: int) -> ValueError:
+    return ValueError(
+        f'Row {row}: a conversation is a list of messages, [{{"role": "user", "content": "..."'
+        f'}}, {{"role": "assistant", "content": "..."}}]. Received: {received!r:.200}'
+    )
 
 
 def _is_message(message: Any) -> bool:

@@ -56,6 +56,16 @@ def weights_from_counts(counts: Any) -> dict[int, float]:
     }
 
 
+def only_output(y: Any) -> Any:
+    """Take the labels out of a list of one output's, in which Keras refuses class weights.
+
+    Example:
+        >>> only_output([np.array([0, 1])]).tolist()
+        [0, 1]
+    """
+    return y[0] if isinstance(y, list | tuple) and len(y) == 1 and np.ndim(y[0]) else y
+
+
 def resolve_class_weight(
     class_weight: "Mapping[int, float] | str | None",
     x: Any,

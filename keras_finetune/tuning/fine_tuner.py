@@ -18,7 +18,7 @@ from keras_finetune.tuning.argument_checks import (
 )
 from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
-from keras_finetune.tuning.class_weight import resolve_class_weight
+from keras_finetune.tuning.class_weight import only_output, resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import FitData, comes_in_order, count_steps
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
@@ -237,6 +237,8 @@ class FineTuner:
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         stopping = early_stopping_callbacks(early_stopping, validated, callbacks)
         recipe = self._compilation.current_recipe()
+        if class_weight is not None:
+            y = only_output(y)
         data = self._checked_data(x, y, validation_data, fit_args)
         classes = num_classes(self.model, recipe.compile_args.get("loss"))
         class_weight = resolve_class_weight(class_weight, x, y, classes)

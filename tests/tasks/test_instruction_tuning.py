@@ -138,7 +138,7 @@ def test_an_answer_follows_a_tools_message_too(task):
         ([], "Row 0: a conversation is a list of messages"),
         ([{"role": "user"}], "Row 0: a conversation is a list of messages"),
         ([1], "Row 0: a conversation is a list of messages"),
-        ("text", "no message has the role 'assistant'"),
+        ("text", "Row 0: a conversation is a list of messages"),
         (conversation("what?"), "no message has the role 'assistant'"),
     ],
 )

@@ -64,6 +64,20 @@ def test_weights_that_keras_would_leave_aside(wrong, message):
     assert tuner.history == {}
 
 
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 3.0}])
+def test_labels_may_come_as_a_list_of_one_output(class_weight):
+    x, y = np.eye(8, 4, dtype="float32"), np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    losses = []
+    for labels in (y, [y]):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, activation="sigmoid")])
+        tuner = FineTuner(model)
+        tuner.compile("sgd", "binary_crossentropy")
+        tuner.fit(x, labels, class_weight=class_weight, shuffle=False, verbose=0)
+        losses += tuner.history["loss"]
+    assert losses[0] == pytest.approx(losses[1])
+
+
 def test_any_whole_number_is_a_class():
     given = {np.int64(0): np.float32(2.0), 1.0: 3}
     assert resolve_class_weight(given, None, None) == {0: 2.0, 1: 3.0}
