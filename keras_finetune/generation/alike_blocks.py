@@ -7,15 +7,12 @@ from typing import Any
 
 import keras
 
+from keras_finetune.generation.kept_stacks import Kept
 from keras_finetune.models import TransformerBlock
-from keras_finetune.models.kept_tokens import write
 from keras_finetune.models.new_tokens import NewTokens
 
 # More take longer to compile; each call of a function takes time of its own.
 _BLOCKS_A_CALL = 6
-
-# What a layer keeps of earlier tokens, by name.
-Kept = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -47,22 +44,18 @@ class AlikeBlocks:
             new: Where the tokens stand.
 
         Returns:
-            The outputs of the last block, and what the next step needs, for each.
+            The outputs of the last block, and what each has to write to what it keeps. It is not
+            written in functions that XLA compiles, which would copy what they write to, and not
+            between them, where they would wait for it.
         """
         if keras.backend.backend() != "tensorflow":
-            inputs, found = _run(blocks, inputs, kept, new)
-            return inputs, _written(kept, found, new.slot)
-        import tensorflow as tf
-
+            return _run(blocks, inputs, kept, new)
         found = []
         for first in range(0, len(blocks), _BLOCKS_A_CALL):
             few = slice(first, first + _BLOCKS_A_CALL)
             inputs, of_few = self._call(blocks[few], inputs, kept[few], new)
             found += of_few
-        # Not in functions that XLA compiles, which would copy what they write to, and not between
-        # them, where they would wait for it.
-        with tf.control_dependencies([inputs]):
-            return inputs, _written(kept, found, new.slot)
+        return inputs, found
 
     def run_last(self, function: Callable[[], Any]) -> Any:
         """Run what comes after the blocks, compiled as they are."""
@@ -113,13 +106,6 @@ def _run(
         inputs, found = block.step(inputs, before, new)
         after.append(found)
     return inputs, after
-
-
-def _written(kept: Sequence[Kept], found: Sequence[Kept], slot: Any) -> list[Kept]:
-    return [
-        before | {name: write(before[name], x, slot) for name, x in made.items()}
-        for before, made in zip(kept, found, strict=True)
-    ]
 
 
 def _kind(block: TransformerBlock) -> tuple[Any, ...]:

@@ -89,8 +89,9 @@ def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
     traced: list[Any] = []
 
     def spec(x: Any) -> Any:
-        # Lengths and batches vary; widths of features and numbers of heads do not.
-        fixed = {4: (1, 3), 3: (2,), 2: (1,)}.get(len(x.shape), ()) if x.dtype.is_floating else ()
+        # Lengths and batches vary; widths of features, numbers of heads and of blocks do not.
+        fixed_axes = {5: (0, 2, 4), 4: (1, 3), 3: (2,), 2: (1,)}
+        fixed = fixed_axes.get(len(x.shape), ()) if x.dtype.is_floating else ()
         shape = [size if axis in fixed else None for axis, size in enumerate(x.shape)]
         return tf.TensorSpec(shape, x.dtype)
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_finetune.generation.alike_blocks import AlikeBlocks, Kept
+from keras_finetune.generation.alike_blocks import AlikeBlocks
 from keras_finetune.generation.compiled import compiled, xla_pays
 from keras_finetune.generation.decoder_graph import (
     argument,
@@ -19,6 +19,7 @@ from keras_finetune.generation.decoder_graph import (
     source_and_target,
     target_prefix,
 )
+from keras_finetune.generation.kept_stacks import AllKept, Kept, KeptStacks
 from keras_finetune.generation.one_row import (
     MOST_ROWS,
     TransposedStep,
@@ -71,8 +72,11 @@ class CachedDecoder:
             self._last -= 1
         # The head is the larger part of a prompt's work, and only wanted of its last token.
         self._head = head_start(self._chains, self._last)
-        # By what a step gives, since a layer may be called twice.
-        self._kept: dict[int, Kept] = {}
+        self._kept: AllKept = {}
+        self._stacks = KeptStacks(self._target)
+        self._recurrent = [
+            x.outputs[0] for x in self._target if isinstance(x.operation, RecurrentBlock)
+        ]
         self._copies: Any = None
         blocks = [x.operation for x in self._target if isinstance(x.operation, TransformerBlock)]
         with_xla = xla_pays(model)
@@ -137,7 +141,7 @@ class CachedDecoder:
         Args:
             rows: (new batch,) int32, the row that each new row continues.
         """
-        self._kept = keras.tree.map_structure(lambda x: ops.take(x, rows, axis=0), self._kept)
+        self._kept = self._stacks.rows(self._kept, rows)
         self._seen, self._lengths = self._seen[rows], self._lengths[rows]
         self._source_mask = self._source_mask[rows]
 
@@ -174,11 +178,11 @@ class CachedDecoder:
             self._copies = step.copies()
         return partial(step, self._copies)
 
-    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> dict[int, Kept]:
+    def _begin_(self, source: dict[str, Any], prompts: Any, columns: Any) -> AllKept:
         batch, capacity = ops.shape(prompts)[0], ops.shape(columns)[0]
         values = {number: source[name] for name, number in self._source_inputs.items()}
         run_steps(self._source, values, training=False)
-        kept: dict[int, Kept] = {}
+        kept: AllKept = {}
         for step in self._target:
             layer, made = step.operation, step.outputs[0]
             if isinstance(layer, RecurrentBlock):
@@ -191,7 +195,7 @@ class CachedDecoder:
                 kept[made] = layer.start(batch, capacity, output)
             elif isinstance(layer, TransformerBlock):
                 kept[made] = layer.start(batch, capacity)
-        return kept
+        return self._stacks.together(kept)
 
     def _step_(
         self,
@@ -203,13 +207,14 @@ class CachedDecoder:
         real: Any,
         last: Any,
         source_mask: Any,
-        kept: dict[int, Kept],
-    ) -> tuple[Any, dict[int, Kept]]:
+        kept: AllKept,
+    ) -> tuple[Any, AllKept]:
         new = NewTokens(slot, positions, visible, real, source_mask)
         values = {self._ids: tokens, self._mask: ops.cast(real, "int32")}
-        after = dict(kept)
+        apart = self._stacks.apart(kept)
+        to_write: dict[int, Kept] = {}
         for steps in self._chains[: self._last]:
-            self._run_steps(steps, values, after, new, alike)
+            self._run_steps(steps, values, apart, to_write, new, alike)
 
         def logits() -> Any:
             for number, steps in enumerate(self._chains[self._last :], self._last):
@@ -224,13 +229,16 @@ class CachedDecoder:
                 found = take_positions(found, last[:, None])
             return ops.cast(found, "float32")
 
-        return alike.run_last(logits), after
+        kept = kept | {place: apart[place] for place in self._recurrent}
+        found = alike.run_last(logits)
+        return found, self._stacks.write(kept, to_write, slot, after=found)
 
     def _run_steps(
         self,
         steps: list[Step],
         values: dict[int, Any],
-        kept: dict[int, Kept],
+        kept: AllKept,
+        to_write: dict[int, Kept],
         new: NewTokens,
         alike: AlikeBlocks,
     ) -> None:
@@ -246,8 +254,8 @@ class CachedDecoder:
             blocks, places = [step.operation for step in steps], [step.outputs[0] for step in steps]
             bias = argument(steps[0], "position_bias")
             new = replace(new, position_bias=None if bias is None else values[bias])
-            values[made], after = alike.run(blocks, x, [kept[place] for place in places], new)
-            kept.update(zip(places, after, strict=True))
+            values[made], found = alike.run(blocks, x, [kept[place] for place in places], new)
+            to_write.update(zip(places, found, strict=True))
         elif isinstance(layer, RecurrentBlock):
             values[made], kept[made] = layer.step(x, kept[made], new.real)
         elif isinstance(layer, PositionEmbedding):
