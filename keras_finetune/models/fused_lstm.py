@@ -42,7 +42,7 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
         >>> tuple(run_lstm(layer, keras.ops.ones((2, 5, 3))).shape)
         (2, 5, 4)
     """
-    if not _is_fusing_lstm():
+    if not _is_fusing_lstm() or layer.compute_dtype == "float64":
         return layer(inputs, training=training)
     import tensorflow as tf
 
@@ -77,7 +77,9 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
     forward, backward = _loops(units)
 
     @tf.custom_gradient
-    def call(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+    def call(*arguments: Any) -> Any:
+        # Otherwise a tape that is run eagerly asks the compiled loop for its gradient, too.
+        inputs, kernel, recurrent, bias = map(tf.stop_gradient, arguments)
         parts = _split(inputs, _num_parts(inputs))
         # Flat: TensorFlow would multiply row by row, and sum the gradients of the rows.
         flat = [_flat(x) for x in parts]
@@ -95,16 +97,34 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
             narrow = [tf.cast(x, kernel.dtype) for x in slopes]
             to_inputs = tf.concat([tf.matmul(x, kernel, transpose_b=True) for x in narrow], axis=0)
             before = [_flat(tf.pad(x[:, :-1], [(0, 0), (1, 0), (0, 0)])) for x, *_ in found]
-            return (
+            gradients = (
                 _like(to_inputs, inputs),
                 _sum_of_products(flat, narrow),
                 _sum_of_products(before, slopes),
                 _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0],
             )
+            return tuple(_only_once(x, *arguments) for x in gradients)
 
         return outputs, gradient
 
     return call(inputs, kernel, recurrent, bias)
+
+
+def _only_once(gradient: Any, *arguments: Any) -> Any:
+    """Refuse the gradient of a gradient, which would be wrong."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def call(gradient: Any, *_: Any) -> Any:
+        def refuse(_: Any) -> Any:
+            raise NotImplementedError(
+                "An LSTM of this library has no second derivatives on TensorFlow and a CPU. Use "
+                "keras.layers.LSTM, or the PyTorch or JAX backend."
+            )
+
+        return tf.identity(gradient), refuse
+
+    return call(gradient, *arguments)
 
 
 def _flat(x: Any) -> Any:

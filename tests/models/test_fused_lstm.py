@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_finetune.models import lstm_encoder, text_classifier
 from keras_finetune.models.fused_lstm import run_lstm
 
 pytestmark = pytest.mark.skipif(
@@ -48,6 +49,62 @@ def test_outputs_and_gradients_are_those_of_keras(rows):
     theirs = values_and_gradients(layer, layer, x)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_gradients_on_any_tape(persistent, in_graph):
+    import tensorflow as tf
+
+    layer = layer_for(5, 8)
+    x = tf.constant(RNG.normal(size=(9, 7, 5)).astype("float32"))
+
+    def gradients(function):
+        with tf.GradientTape(persistent=persistent) as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(function(x) ** 2)
+        return tape.gradient(total, [x, *layer.trainable_variables])
+
+    run = tf.function(gradients) if in_graph else gradients
+    found = run(lambda x: run_lstm(layer, x))
+    for one, other in zip(found, gradients(layer), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_an_eager_fit_learns_what_a_compiled_one_does():
+    losses = []
+    for run_eagerly in (False, True):
+        keras.utils.set_random_seed(0)
+        model = text_classifier(lstm_encoder(20, 8, dropout=0.0), 2, dropout=0.0)
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=run_eagerly)
+        ids = np.arange(24).reshape(6, 4) % 20
+        x = {"token_ids": ids, "padding_mask": ids > 2}
+        history = model.fit(x, np.arange(6) % 2, epochs=3, batch_size=3, shuffle=False, verbose=0)
+        losses.append(history.history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("of", ["inputs", "weights"])
+def test_second_derivatives_are_refused(of):
+    import tensorflow as tf
+
+    layer = layer_for(5, 8)
+    x = tf.constant(RNG.normal(size=(2, 3, 5)).astype("float32"))
+    by = x if of == "inputs" else layer.trainable_variables
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as inner:
+            inner.watch(x)
+            total = tf.reduce_sum(run_lstm(layer, x))
+        once = inner.gradient(total, by)
+    with pytest.raises(NotImplementedError, match="has no second derivatives"):
+        outer.gradient(once, x)
+
+
+def test_float64_is_computed_in_float64():
+    layer = layer_for(5, 8, "float64")
+    x = RNG.normal(size=(3, 4, 5))
+    np.testing.assert_allclose(run_lstm(layer, keras.ops.array(x)), layer(x), rtol=1e-12)
 
 
 def test_one_step():
