@@ -81,6 +81,7 @@ class Beams:
                     self.scores[prompt, going_on] = score
                     self.tokens[place] = np.append(before[row], np.int32(token))
                     going_on += 1
+            self.scores[prompt, going_on:] = -np.inf  # All other tokens end a text.
             self.done[prompt] = self._is_done(int(prompt))
         return rows.ravel(), chosen.ravel().astype(np.int32)
 

@@ -75,11 +75,12 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool = False) -> Callab
 def xla_pays(model: keras.Model) -> bool:
     """Tell whether XLA computes a model's layers for few tokens faster than TensorFlow's kernels.
 
-    It does but for bfloat16 on a CPU, which it computes by way of float32.
+    It does but for bfloat16 on a CPU, which it computes by way of float32 (`one_row.py` has a way
+    around that for a single row).
     """
     if keras.backend.backend() != "tensorflow":
         return False
-    half = any(layer.compute_dtype == "bfloat16" for layer in model.layers)
+    half = any(layer.compute_dtype == "bfloat16" for layer in model._flatten_layers())
     return on_gpu() or not half
 
 

@@ -12,6 +12,7 @@ from keras_finetune.generation.prompts import (
     PromptBatch,
     as_list,
     check_single,
+    check_texts,
     decoder_of,
     first_token,
     token_ids_of,
@@ -107,6 +108,7 @@ def generate(
         return []
     as_texts = isinstance(prompts[0], str)
     tokenizer = getattr(model, "tokenizer", None)
+    check_texts(prompts, tokenizer)
     vocab_size = model.outputs[0].shape[-1]
     check_token("pad_id", pad_id, vocab_size)
     ends = end_ids_of(end_id, tokenizer, vocab_size)
@@ -263,13 +265,14 @@ def _choices(
 def _beam_search(batch: PromptBatch, settings: Settings) -> list[np.ndarray]:
     beams = Beams(batch.size, settings.num_beams, batch.ends, settings.length_penalty)
     batch.split(settings.num_beams)
-    while True:
+    for count in range(1, settings.max_new_tokens + 1):
         going_on = np.repeat(~beams.done, settings.num_beams)
         rows, tokens = beams.step(batch.allowed(beams.tokens, going_on, settings))
-        if beams.done.all() or len(beams.tokens[0]) >= settings.max_new_tokens:
-            return beams.best()
+        if beams.done.all() or count == settings.max_new_tokens:
+            break
         batch.decoder.reorder(rows)
         batch.logits = batch.decoder.next(tokens)
+    return beams.best()
 
 
 def _pieces(

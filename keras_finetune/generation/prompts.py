@@ -128,6 +128,22 @@ def as_list(prompts: Any) -> list[Any]:
     return listed
 
 
+def check_texts(prompts: Sequence[Any], tokenizer: Any) -> None:
+    """Refuse texts among token ids, and texts without a tokenizer."""
+    texts = [isinstance(prompt, str) for prompt in prompts]
+    if any(texts) and not all(texts):
+        other = texts.index(not texts[0])
+        raise ValueError(
+            "Prompts must be all texts or all lists of token ids, since what comes back is as "
+            f"they are. Received {prompts[0]!r:.50} and, in row {other}, {prompts[other]!r:.50}."
+        )
+    if all(texts) and tokenizer is None:
+        raise ValueError(
+            "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
+            "keras_finetune.data.Tokenizer, or give token ids."
+        )
+
+
 def check_single(prompt: Any) -> None:
     """Refuse several prompts where one is expected."""
     if isinstance(prompt, list | tuple) and prompt and isinstance(prompt[0], str | list | tuple):
@@ -142,20 +158,15 @@ def token_ids_of(
 ) -> np.ndarray:
     """Return the token ids of a prompt, which may be a text."""
     if not isinstance(prompt, str):
-        return _checked_ids(prompt, model)
-    if tokenizer is None:
-        raise ValueError(
-            "Texts need a tokenizer, which the model does not have. Set model.tokenizer to a "
-            "keras_finetune.data.Tokenizer, or give token ids."
-        )
+        return _known_ids(_as_ids(prompt), model)
     ids = np.asarray(tokenizer.encode(prompt))
     # Tokens around whole texts, as BERT has them, are not what language models are trained with.
     if len(ids) and ids[-1] in ends and not target_prefix(model):
         ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
-    return np.asarray(ids, np.int32)
+    return _known_ids(np.asarray(ids), model)
 
 
-def _checked_ids(prompt: Any, model: keras.Model) -> np.ndarray:
+def _as_ids(prompt: Any) -> np.ndarray:
     if isinstance(prompt, list | tuple) and not prompt:
         return np.zeros(0, np.int32)
     try:
@@ -167,6 +178,10 @@ def _checked_ids(prompt: Any, model: keras.Model) -> np.ndarray:
             "A prompt must be a text, or a list of token ids, which are ints. Received the prompt "
             f"{prompt!r:.100}."
         )
+    return ids
+
+
+def _known_ids(ids: np.ndarray, model: keras.Model) -> np.ndarray:
     known = model.outputs[0].shape[-1]
     if ids.size and not (ids.min() >= 0 and ids.max() < known):
         wrong = ids[(ids < 0) | (ids >= known)][0]

@@ -1,7 +1,7 @@
 """How texts are to be generated, and what of a model and its prompts must be so for that."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -93,20 +93,15 @@ def check_model(model: keras.Model) -> None:
         "Translation, models.language_model(backbone), or load_pretrained(path, head=True) of a "
         "GPT-type, BART or T5 checkpoint."
     )
+    if not isinstance(model, keras.Model):
+        has_model = isinstance(getattr(model, "model", None), keras.Model)
+        give = "its attribute `model`" if has_model else "such a model"
+        raise ValueError(
+            f"Generation needs a Keras model. Received {type(model).__name__}. Give {give}."
+        )
     inputs = getattr(model, "input", None)
     if not isinstance(inputs, dict) or "token_ids" not in inputs:
         raise ValueError(f"The model {model.name!r} has no input token_ids. {fix}")
-    known = [
-        prefix + name
-        for prefix in sorted({"", target_prefix(model)})
-        for name in ("token_ids", "padding_mask")
-    ]
-    unknown = sorted(set(inputs) - set(known))
-    if unknown:
-        raise ValueError(
-            f"Generation gives a model {', '.join(known)}. Received {model.name!r}, which has the "
-            f"inputs {', '.join(unknown)} as well. Compute them inside the model, from the others."
-        )
     outputs = model.outputs
     if len(outputs) != 1 or len(outputs[0].shape) != 3:
         shapes = [tuple(x.shape) for x in outputs]
@@ -115,7 +110,7 @@ def check_model(model: keras.Model) -> None:
             f"(batch, length, vocab_size). {fix}"
         )
     vocab_size = outputs[0].shape[-1]
-    for layer in model.layers:
+    for layer in _layers(model):
         tokens = getattr(layer, "input_dim", vocab_size)
         if layer.name == "token_embedding" and tokens != vocab_size:
             raise ValueError(
@@ -128,6 +123,26 @@ def check_model(model: keras.Model) -> None:
                 f"{layer.name!r} of {model.name!r} sees later tokens, so that the model is an "
                 f"encoder and cannot continue a text. {fix}"
             )
+    known = [
+        prefix + name
+        for prefix in sorted({"", target_prefix(model)})
+        for name in ("token_ids", "padding_mask")
+    ]
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+        raise ValueError(
+            f"Generation gives a model {', '.join(known)}. Received {model.name!r}, which has the "
+            f"inputs {', '.join(unknown)} as well. Compute them inside the model, from the others."
+        )
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """The layers of a model and of those within it."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+        else:
+            yield layer
 
 
 def check_lengths(model: keras.Model, prompts: Sequence[np.ndarray], settings: Settings) -> None:
@@ -180,7 +195,7 @@ def most_positions(model: keras.Model, *, source: bool) -> Any:
     """
     found = [
         layer.max_length
-        for layer in model.layers
+        for layer in _layers(model)
         if isinstance(layer, PositionEmbedding) and (source == layer.name.startswith("encoder_"))
     ]
     return min(found, default=float("inf"))
@@ -205,8 +220,13 @@ def end_ids_of(end_id: Any, tokenizer: Any, vocab_size: int) -> tuple[int, ...]:
             "It is not known which token ends a text: the tokenizer has no eos or sep token. Give "
             "end_id, a token id; end_id=-1 lets no token end it."
         )
+    end_id = end_id.tolist() if isinstance(end_id, np.ndarray) else end_id
     ends = (end_id,) if isinstance(end_id, Integral) else end_id
-    if isinstance(ends, str) or not all(isinstance(each, Integral) for each in ends):
+    if (
+        isinstance(ends, str)
+        or not isinstance(ends, Iterable)
+        or not all(isinstance(each, Integral) for each in ends)
+    ):
         raise ValueError(f"end_id must be a token id, or several. Received: {end_id!r}.")
     for each in ends:
         if each != -1:

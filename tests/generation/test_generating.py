@@ -140,6 +140,18 @@ def test_it_stops_at_an_end_token(model):
     assert run(model, end_id=[end, -1]) == expected
 
 
+@pytest.mark.parametrize("end_id", [[7, 9], range(4, 20), range(60)])
+def test_beams_do_not_go_on_where_the_first_prompt_has_ended(end_id):
+    model = peaked(models.language_model(models.transformer_decoder(60, 1, 2, 16)))
+    for seed in range(12):
+        prompts = np.random.default_rng(seed).integers(4, 60, (3, 4))
+        options = {"max_new_tokens": 5, "num_beams": 2, "end_id": end_id}
+        together = kft.generation.generate(model, prompts, **options)
+        assert max(map(len, together)) <= 5
+        alone = [kft.generation.generate(model, [x], **options)[0] for x in prompts]
+        assert listed(together) == listed(alone)
+
+
 def test_ngrams_and_repetition_are_held_down():
     model = peaked(models.language_model(gpt2()))
     new = run(model, max_new_tokens=30, end_id=-1, no_repeat_ngram_size=2)

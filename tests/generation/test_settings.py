@@ -30,6 +30,8 @@ def model():
         ({"seed": -1}, "seed must be an int of at least 0"),
         ({"stop": 3}, "stop must be texts"),
         ({"end_id": "x"}, "end_id must be a token id"),
+        ({"end_id": 1.5}, "end_id must be a token id, or several. Received: 1.5"),
+        ({"end_id": np.array(50)}, "from 0 to 49, or -1 for none. Received: 50"),
         ({"end_id": 50}, "from 0 to 49, or -1 for none. Received: 50"),
         ({"end_id": [3, -2]}, "from 0 to 49, or -1 for none. Received: -2"),
         ({"pad_id": 50}, "pad_id must be a token id that the model knows, from 0 to 49"),
@@ -68,6 +70,10 @@ def test_arguments(model, options, message):
         ([[-1]], "from 0 to 49. Received the id -1"),
         ([[3, 50]], "from 0 to 49. Received the id 50"),
         (["text"], "Texts need a tokenizer"),
+        (
+            [[1], "text"],
+            r"all texts or all lists of token ids.* Received \[1\] and, in row 1, 'text'",
+        ),
         ([[1], []], "Prompt 1 has no tokens"),
         ([np.ones(17, int)], "Use shorter prompts"),
     ],
@@ -75,6 +81,19 @@ def test_arguments(model, options, message):
 def test_prompts(model, prompts, message):
     with pytest.raises(ValueError, match=message):
         kft.generation.generate(model, prompts, max_new_tokens=2, end_id=-1)
+
+
+def test_a_text_without_a_tokenizer_asks_for_one(model):
+    with pytest.raises(ValueError, match="Texts need a tokenizer"):
+        kft.generation.generate(model, ["text"])
+
+
+def test_a_tokenizer_that_knows_more_tokens_than_the_model():
+    tokenizer = kft.data.Tokenizer.train(["one two three"], vocab_size=300, progress=False)
+    model = models.language_model(models.transformer_decoder(50, **SMALL))
+    model.tokenizer = tokenizer
+    with pytest.raises(ValueError, match=r"Received the id \d+ .* by another tokenizer"):
+        kft.generation.generate(model, ["three"], max_new_tokens=2, end_id=-1)
 
 
 def test_numpy_numbers_are_numbers(model):
@@ -103,6 +122,35 @@ def test_models_that_do_not_generate():
 def test_an_encoder_with_scores_of_tokens():
     encoder = models.transformer_encoder(16, **SMALL)  # Its features look like logits.
     with pytest.raises(ValueError, match="sees later tokens, so that the model is an encoder"):
+        kft.generation.generate(encoder, [[1]], end_id=-1)
+
+
+def test_what_is_no_model(model):
+    with pytest.raises(ValueError, match=r"Received FineTuner\. Give its attribute `model`"):
+        kft.generation.generate(kft.FineTuner(model), [[1]])
+    with pytest.raises(ValueError, match=r"needs a Keras model\. Received NoneType"):
+        kft.generation.generate(None, [[1]])
+
+
+def test_an_encoder_with_more_inputs_is_an_encoder_still():
+    segments = models.transformer_encoder(50, num_segments=2, **SMALL)
+    with pytest.raises(ValueError, match="no head that predicts them"):
+        kft.generation.generate(segments, [[1]], end_id=-1)
+    masked = models.masked_language_model(models.transformer_encoder(50, **SMALL))
+    with pytest.raises(ValueError, match="the model is an encoder"):
+        kft.generation.generate(masked, [[1]], end_id=-1)
+
+
+def test_a_backbone_within_a_model_is_looked_into():
+    def within(backbone):
+        logits = keras.layers.Dense(50, name="head_logits")(backbone(backbone.input))
+        return keras.Model(backbone.input, logits)
+
+    decoder = within(models.transformer_decoder(50, **SMALL))
+    encoder = within(models.transformer_encoder(50, **SMALL))
+    with pytest.raises(ValueError, match="has 16 positions"):
+        kft.generation.generate(decoder, [[1]], max_new_tokens=17, end_id=-1)
+    with pytest.raises(ValueError, match="the model is an encoder"):
         kft.generation.generate(encoder, [[1]], end_id=-1)
 
 
