@@ -169,6 +169,12 @@ def _check_arrays(
                 if not (tree is x and raw):
                     _check_dtype(f"{name} of the {side}", array.dtype, of_text)
                     _check_finite(f"{name} of the {side}", array)
+    weights = list(arrays_in(weight, "sample_weight"))
+    if weights and not any(array.any() for array in weights):
+        raise ValueError(
+            f"sample_weight of the {side} is 0 in every row, so that nothing would count. Give "
+            "the rows that are to count a weight above 0."
+        )
     if not raw:
         if y is None:
             refuse_no_labels(side, model, loss)

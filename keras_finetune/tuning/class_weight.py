@@ -118,4 +118,9 @@ def _checked_weights(class_weight: Mapping[Any, Any], num_classes: int | None) -
             )
     # Keras reads a class that is left out as 1 from arrays, and fails on it from a data set.
     others = dict.fromkeys(range(num_classes or 0), 1.0)
-    return others | {int(label): float(weight) for label, weight in class_weight.items()}
+    found = others | {int(label): float(weight) for label, weight in class_weight.items()}
+    if found and not any(found.values()):
+        raise ValueError(
+            f"class_weight is 0 for every class, so that nothing would count. Received: {found}."
+        )
+    return found

@@ -36,10 +36,18 @@ def check_token_ids(side: str, model: keras.Model, x: Any) -> None:
     """
     if isinstance(x, Mapping) and "token_ids" in x:
         _check_length(side, model, x["token_ids"])
+    if isinstance(x, Mapping):
+        _check_masks(side, model, x)
     symbols, leaves = input_symbols(model, x), keras.tree.flatten(x)
     ids = {id(symbol): leaf for symbol, leaf in zip(symbols, leaves, strict=True)}
     for symbol, table in _embedded(model):
         for array in arrays_in(ids.get(id(symbol)), "x"):
+            if array.dtype.kind == "f" and (array % 1).any():
+                raise ValueError(
+                    f"The {side} has token ids with fractions, such as "
+                    f"{array[array % 1 != 0][0]}, for the embedding {table.name!r}. Token ids are "
+                    "ints, as a tokenizer gives them."
+                )
             if array.dtype.kind not in "iu" or not array.size:
                 continue
             smallest, largest = int(array.min()), int(array.max())
@@ -63,6 +71,33 @@ def _embedded(model: keras.Model) -> Iterator[tuple[Any, keras.layers.Embedding]
         if isinstance(layer, keras.layers.Embedding) and package in _PACKAGES:
             for number in set(step.inputs.values()).intersection(graph.inputs):
                 yield graph.symbols[number], layer
+
+
+def _check_masks(side: str, model: keras.Model, x: Mapping[str, Any]) -> None:
+    """Refuse masks of another length than their token ids, and padding on the left."""
+    ours = any(
+        type(layer).__module__.startswith("keras_finetune.")
+        for layer in model._flatten_layers(include_self=False)
+    )
+    for name in x:
+        of_mask = f"{name.removesuffix('token_ids')}padding_mask" if isinstance(name, str) else ""
+        if not of_mask or not name.endswith("token_ids") or of_mask not in x:
+            continue
+        for ids, mask in zip(arrays_in(x[name], "x"), arrays_in(x[of_mask], "x"), strict=False):
+            if ids.ndim != 2 or mask.ndim != 2:
+                continue
+            if ids.shape[1] != mask.shape[1]:
+                raise ValueError(
+                    f"The {side} has {ids.shape[1]} tokens a row in {name!r}, but "
+                    f"{mask.shape[1]} in {of_mask!r}. Give one of each for every token."
+                )
+            on_the_left = (mask[:, 0] <= 0) & (mask > 0).any(axis=1)
+            if ours and on_the_left.any():
+                raise ValueError(
+                    f"The {side} has padding on the left, first in row {on_the_left.argmax()} of "
+                    f"{of_mask!r}. The model takes sequences that are padded on the right: put "
+                    "real tokens first, as this library's tokenizers and data sets do."
+                )
 
 
 def _check_length(side: str, model: keras.Model, token_ids: Any) -> None:

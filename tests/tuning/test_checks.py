@@ -72,6 +72,8 @@ def test_sample_weight(model, data, loss):
     x, y = data
     with pytest.raises(ValueError, match="sample_weight of the training data holds NaN"):
         check_fit_data(model, x, y, None, np.full(48, np.nan), loss=loss)
+    with pytest.raises(ValueError, match="sample_weight of the training data is 0 in every row"):
+        check_fit_data(model, *data, sample_weight=np.zeros(48), loss=loss)
     with pytest.raises(ValueError, match="47 in sample_weight"):
         check_fit_data(model, x, y, None, np.ones(47), loss=loss)
 

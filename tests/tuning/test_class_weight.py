@@ -49,6 +49,7 @@ def test_refused():
         ({"0": 1.0, "1": 2.0}, "from class, an int from 0 to 1, to weight. .* the class '0'"),
         ({0: 1.0, 2: 2.0}, "Received the class 2"),
         ({-1: 1.0}, "Received the class -1"),
+        ({0: 0, 1: 0.0}, "class_weight is 0 for every class"),
         ({0: -1.0}, "must be a number of at least 0. Received: class_weight={0: -1.0"),
         ({0: float("nan")}, "must be a number of at least 0"),
         ({0: 1.0, 1: None}, "must be a number of at least 0"),

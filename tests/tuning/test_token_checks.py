@@ -2,6 +2,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_finetune import models
 from keras_finetune.tuning.token_checks import check_token_ids
 
 
@@ -47,3 +48,35 @@ def test_an_embedding_of_the_users_own():
 
     x = keras.Input((2,), dtype="int32")
     check_token_ids("training data", keras.Model(x, Shifted(5, 4)(x)), np.array([[100, 104]]))
+
+
+def test_token_ids_with_fractions():
+    x = keras.Input((2,), dtype="int32")
+    model = keras.Model(x, embedded(x))
+    check_token_ids("training data", model, np.array([[1.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"with fractions, such as 2\.5, .* are ints"):
+        check_token_ids("training data", model, np.array([[1.0, 2.5]]))
+
+
+@pytest.mark.parametrize("builder", [models.lstm_encoder, models.encoder_decoder])
+def test_masks_are_as_long_as_their_ids_and_padded_on_the_right(builder):
+    model = builder(50, 1, 2, 16) if builder is models.encoder_decoder else builder(50, 8)
+    ids = np.ones((3, 4), "int32")
+    good = dict.fromkeys(model.input, ids)
+    # A row of padding alone has no side.
+    good |= {name: np.tril(ids)[:, :4] for name in model.input if name.endswith("mask")}
+    good["padding_mask"] = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+    check_token_ids("training data", model, good)
+    for name in (name for name in model.input if name.endswith("mask")):
+        with pytest.raises(ValueError, match=f"4 tokens a row in '.*token_ids', but 5 in '{name}'"):
+            check_token_ids("training data", model, good | {name: np.ones((3, 5))})
+        on_the_left = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
+        with pytest.raises(ValueError, match=f"on the left, first in row 1 of '{name}'"):
+            check_token_ids("training data", model, good | {name: on_the_left})
+
+
+def test_other_libraries_models_may_be_padded_on_the_left():
+    ids, mask = (keras.Input((2,), dtype="int32", name=n) for n in ("token_ids", "padding_mask"))
+    model = keras.Model({"token_ids": ids, "padding_mask": mask}, embedded(ids * mask))
+    x = {"token_ids": np.array([[1, 2]]), "padding_mask": np.array([[0, 1]])}
+    check_token_ids("training data", model, x)
