@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_finetune.models.model_graph import model_graph
 from keras_finetune.models.position_embedding import PositionEmbedding
@@ -91,10 +92,13 @@ def _check_masks(side: str, model: keras.Model, x: Mapping[str, Any]) -> None:
                     f"The {side} has {ids.shape[1]} tokens a row in {name!r}, but "
                     f"{mask.shape[1]} in {of_mask!r}. Give one of each for every token."
                 )
-            on_the_left = (mask[:, 0] <= 0) & (mask > 0).any(axis=1)
-            if ours and on_the_left.any():
+            real = np.asarray(mask > 0)
+            padded = real.any(axis=1) & ~real.all(axis=1)
+            # Masks may have holes; here all padding is at the left.
+            rising = (real[:, :-1] <= real[:, 1:]).all(axis=1)
+            if ours and padded.any() and rising[padded].all():
                 raise ValueError(
-                    f"The {side} has padding on the left, first in row {on_the_left.argmax()} of "
+                    f"The {side} has padding on the left, first in row {padded.argmax()} of "
                     f"{of_mask!r}. The model takes sequences that are padded on the right: put "
                     "real tokens first, as this library's tokenizers and data sets do."
                 )

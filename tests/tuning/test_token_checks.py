@@ -70,7 +70,9 @@ def test_masks_are_as_long_as_their_ids_and_padded_on_the_right(builder):
     for name in (name for name in model.input if name.endswith("mask")):
         with pytest.raises(ValueError, match=f"4 tokens a row in '.*token_ids', but 5 in '{name}'"):
             check_token_ids("training data", model, good | {name: np.ones((3, 5))})
-        on_the_left = np.array([[1, 1, 0, 0], [0, 0, 1, 1], [1, 1, 1, 1]])
+        holes = np.array([[1, 0, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
+        check_token_ids("training data", model, good | {name: holes})
+        on_the_left = np.array([[1, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]])
         with pytest.raises(ValueError, match=f"on the left, first in row 1 of '{name}'"):
             check_token_ids("training data", model, good | {name: on_the_left})
 
