@@ -95,7 +95,7 @@ def _check_masks(side: str, model: keras.Model, x: Mapping[str, Any]) -> None:
             real = np.asarray(mask > 0)
             padded = real.any(axis=1) & ~real.all(axis=1)
             # Masks may have holes; here all padding is at the left.
-            rising = (real[:, :-1] <= real[:, 1:]).all(axis=1)
+            rising = np.all(real[:, :-1] <= real[:, 1:], axis=1)
             if ours and padded.any() and rising[padded].all():
                 raise ValueError(
                     f"The {side} has padding on the left, first in row {padded.argmax()} of "
