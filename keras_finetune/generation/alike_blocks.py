@@ -44,9 +44,9 @@ class AlikeBlocks:
             new: Where the tokens stand.
 
         Returns:
-            The outputs of the last block, and what each has to write to what it keeps. It is not
-            written in functions that XLA compiles, which would copy what they write to, and not
-            between them, where they would wait for it.
+            The outputs of the last block, and what each has to write to what it keeps. The caller
+            writes it: a function that XLA compiles would copy what it writes to, and the next
+            blocks would wait for it.
         """
         if keras.backend.backend() != "tensorflow":
             return _run(blocks, inputs, kept, new)

@@ -3,7 +3,7 @@
 Only on TensorFlow, where a block reads its part of a stack as it lies. JAX would copy each part.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -70,15 +70,19 @@ class KeptStacks:
         """
         written = dict(kept)
         with _after(after):
-            for place, made in new.items():
-                members = self._members.get(place, [place])
-                if place not in kept:  # It is in the stack of another.
-                    continue
+            for place in kept.keys() & new.keys():  # Others are in the stack of one of these.
                 written[place] = kept[place] | {
-                    name: _written(kept[place][name], [new[x][name] for x in members], slot)
-                    for name in made
+                    name: self._write(place, name, kept[place][name], new, slot)
+                    for name in new[place]
                 }
         return written
+
+    def _write(self, place: int, name: str, kept: Any, new: Mapping[int, Kept], slot: Any) -> Any:
+        if place not in self._members:
+            return write(kept, new[place][name], slot)
+        made = ops.concatenate([new[member][name] for member in self._members[place]])
+        of_rows = ops.reshape(kept, (-1, *ops.shape(kept)[2:]))
+        return ops.reshape(write(of_rows, made, slot), ops.shape(kept))
 
     def rows(self, kept: AllKept, rows: Any) -> AllKept:
         """Take some rows of a batch.
@@ -99,13 +103,6 @@ class KeptStacks:
 def _heads(block: TransformerBlock) -> tuple[Any, ...]:
     attentions = [block.attention, *([block.encoder_attention] if block.cross_attention else [])]
     return tuple((x.num_kv_heads, x._head_dim, x.compute_dtype) for x in attentions)
-
-
-def _written(kept: Any, new: Sequence[Any], slot: Any) -> Any:
-    if len(kept.shape) == 4:
-        return write(kept, new[0], slot)
-    flat = ops.reshape(kept, (-1, *ops.shape(kept)[2:]))
-    return ops.reshape(write(flat, ops.concatenate(new), slot), ops.shape(kept))
 
 
 def _after(tensor: Any) -> Any:

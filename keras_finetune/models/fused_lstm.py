@@ -1,4 +1,4 @@
-"""An LSTM in three large matrix products and two compiled loops, on TensorFlow and a CPU.
+"""An LSTM in four large matrix products and two compiled loops, on TensorFlow and a CPU.
 
 Keras runs an LSTM there as a loop of some ten operations a step, with two matrix products each way
 and six back. Here the inputs' product is done for all steps at once, as are those of the gradients;
