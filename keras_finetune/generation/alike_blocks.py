@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import keras
 
 from keras_finetune.generation.kept_stacks import Kept
 from keras_finetune.models import TransformerBlock
+from keras_finetune.models.fused import plain
 from keras_finetune.models.new_tokens import NewTokens
 
 # More take longer to compile; each call of a function takes time of its own.
@@ -88,12 +89,16 @@ class AlikeBlocks:
         import tensorflow as tf
 
         def run(weights: list[Any], inputs: Any, kept: list[Kept], new: tuple[Any, ...]) -> Any:
-            weights = [
-                tf.transpose(x) if is_turned else x
-                for x, is_turned in zip(weights, turned, strict=True)
-            ]
-            with keras.StatelessScope(list(zip(variables, weights, strict=True))):
-                return _run(blocks, inputs, kept, NewTokens(*new))
+            given = list(zip(variables, weights, turned, strict=True))
+            read = [(v, tf.transpose(x) if is_turned else x) for v, x, is_turned in given]
+            tokens = NewTokens(*new)
+            if self.with_xla or inputs.shape[1] != 1:
+                with keras.StatelessScope(read):
+                    return _run(blocks, inputs, kept, tokens)
+            transposed = {id(v): x for v, x, is_turned in given if is_turned}
+            # A kernel of XLA's takes longer to start than a token's numbers to compute.
+            with keras.StatelessScope(read), plain():
+                return _run(blocks, inputs, kept, replace(tokens, transposed=transposed))
 
         return tf.function(run, jit_compile=self.with_xla, autograph=False)
 

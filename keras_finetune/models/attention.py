@@ -228,7 +228,8 @@ class Attention(keras.layers.Layer):
             The outputs, and the keys and values of the new tokens, each (batch, num_kv_heads, new,
             head_dim).
         """
-        query, key, value = self._project(new.computed_once(inputs), None)
+        joined = new.product(self.query_key_value, new.computed_once(inputs))
+        query, key, value = self._normalized(*self._parts(joined))
         if self.rope_theta is not None:
             angles = self._angles(new.positions[:, None])
             query, key = rotate(query, angles), rotate(key, angles)
@@ -249,7 +250,7 @@ class Attention(keras.layers.Layer):
             visible = new.visible[:, :, :count]
             bias = None if bias is None else bias[..., :count]
             attended = attend(query, key, value, lambda x: self._visible_weights(x, visible, bias))
-        return self.projection(new.computed_once(attended)), key, value
+        return new.product(self.projection, new.computed_once(attended)), key, value
 
     def keys_and_values(self, encoder_output: Any) -> tuple[Any, Any]:
         """Project an encoder's output, once for all steps.
@@ -357,7 +358,10 @@ class Attention(keras.layers.Layer):
             (query,) = self._heads(self.query(inputs), 1, heads)
             key, value = self._heads(self.key_value(encoder_output), 2, kv_heads)
             return query, key, value
-        joined = self.query_key_value(inputs)
+        return self._parts(self.query_key_value(inputs))
+
+    def _parts(self, joined: Any) -> tuple[Any, Any, Any]:
+        heads, kv_heads = self.num_heads, self.num_kv_heads
         if heads == kv_heads:
             query, key, value = self._heads(joined, 3, heads)
             return query, key, value

@@ -72,7 +72,10 @@ class FeedForward(keras.layers.Layer):
         Returns:
             A tensor of the same shape.
         """
-        return self.down(new.computed_once(self._widened(new.computed_once(inputs))))
+        inputs = new.computed_once(inputs)
+        activated = self._function(new.product(self.gate if self._gated else self.up, inputs))
+        widened = activated * new.product(self.up, inputs) if self._gated else activated
+        return new.product(self.down, new.computed_once(widened))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

@@ -1,10 +1,13 @@
 """What a layer must know of tokens that come after others which it has seen before."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_finetune.models.fused import is_product, with_last_axes_swapped
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class NewTokens:
         source_mask: (batch, source length) int32, the padding mask of an encoder's output, or None.
         position_bias: (batch, num_heads, new, capacity), what relative positions add to the scores
             of self-attention, or None.
+        transposed: By the id of a dense layer's kernel, its transpose, (units, width), where
+            products are faster with it on the left.
     """
 
     slot: Any
@@ -31,6 +36,31 @@ class NewTokens:
     real: Any
     source_mask: Any = None
     position_bias: Any = None
+    transposed: Mapping[int, Any] = field(default_factory=dict)
+
+    def product(self, dense: Any, x: Any) -> Any:
+        """Return what a dense layer computes.
+
+        Args:
+            dense: A built layer.
+            x: (batch, new, width).
+
+        Returns:
+            (batch, new, units).
+
+        Example:
+            >>> dense = keras.layers.Dense(2, use_bias=False, kernel_initializer="ones")
+            >>> dense.build((1, 1, 3))
+            >>> tokens = NewTokens(slot=0, positions=None, visible=None, real=None)
+            >>> tokens.product(dense, ops.ones((1, 1, 3))).shape == (1, 1, 2)
+            True
+        """
+        if not is_product(dense) or id(dense.kernel) not in self.transposed:
+            return dense(x)
+        rows = ops.reshape(ops.cast(x, dense.compute_dtype), (-1, x.shape[-1]))
+        columns = ops.matmul(self.transposed[id(dense.kernel)], ops.transpose(rows))
+        product = ops.reshape(with_last_axes_swapped(columns), (*x.shape[:-1], dense.units))
+        return product + ops.cast(dense.bias, product.dtype) if dense.use_bias else product
 
     def computed_once(self, x: Any) -> Any:
         """Return a tensor as it is, but for one row's token so that XLA computes it only once.
