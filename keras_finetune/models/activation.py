@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models.arguments import check_choice
-from keras_finetune.models.fused import fused, with_bias
+from keras_finetune.models.fused import fused, is_op_by_op, with_bias
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -50,6 +50,9 @@ def _gelu_approximate(y: Any) -> Any:
 
 
 def _silu(y: Any) -> Any:
+    if is_op_by_op():
+        # The usual form becomes a kernel of oneDNN's that takes thrice as long for one token.
+        return 0.5 * y * (1.0 + ops.tanh(0.5 * y))
     return y * ops.sigmoid(y)
 
 

@@ -70,6 +70,11 @@ def is_fusing() -> bool:
     return not _is_plain.get() and has_compiler()
 
 
+def is_op_by_op() -> bool:
+    """Tell whether TensorFlow runs each operation by itself, as within `plain`."""
+    return keras.backend.backend() == "tensorflow" and not is_fusing()
+
+
 @contextmanager
 def plain() -> Iterator[None]:
     """Fuse nothing in what is traced here: the compiler takes seconds and some 80 MB of memory."""
@@ -244,7 +249,7 @@ def with_last_axes_swapped(x: Any) -> Any:
         >>> tuple(with_last_axes_swapped(ops.ones((2, 5, 3))).shape)
         (2, 3, 5)
     """
-    if keras.backend.backend() == "tensorflow" and not is_fusing():
+    if is_op_by_op():
         return ops.stack(ops.unstack(x, axis=-1), axis=-2)
     order = range(len(x.shape))
     return ops.transpose(x, (*order[:-2], order[-1], order[-2]))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from keras_finetune.models.activation import silu
 from keras_finetune.models.fused import plain, with_last_axes_swapped
 from keras_finetune.models.new_tokens import NewTokens
 
@@ -54,3 +55,12 @@ def test_last_axes_are_swapped_with_and_without_a_compiler():
     with plain():
         found = with_last_axes_swapped(ops.convert_to_tensor(x))
     np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
+
+
+def test_silu_is_the_same_with_and_without_a_compiler():
+    x = np.linspace(-30, 30, 61, dtype="float32")[None]
+    expected = x / (1 + np.exp(-x.astype("float64")))
+    np.testing.assert_allclose(ops.convert_to_numpy(silu(x)), expected, atol=2e-6)
+    with plain():
+        found = silu(ops.convert_to_tensor(x))
+    np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=2e-6)
