@@ -237,7 +237,8 @@ def sum_of_rows(x: Any) -> Any:
 def with_last_axes_swapped(x: Any) -> Any:
     """Transpose few numbers, such as one new token has.
 
-    Outside of XLA they are stacked anew, which oneDNN's transpose takes ten times as long for.
+    Where TensorFlow runs operation by operation they are stacked anew: in bfloat16 that takes a
+    tenth of the time of its transpose, which is oneDNN's.
 
     Args:
         x: (..., rows, columns), few columns.

@@ -30,8 +30,7 @@ def attend_from_one(
     heads, kv_heads, head_dim = query.shape[1], keys.shape[1], query.shape[3]
     by_group = ops.reshape(query, (-1, kv_heads, heads // kv_heads, head_dim))
     # The keys first: XLA would write them down transposed otherwise.
-    before = ops.matmul(keys, ops.transpose(by_group, (0, 1, 3, 2)))
-    before = with_last_axes_swapped(before)
+    before = with_last_axes_swapped(ops.matmul(keys, ops.transpose(by_group, (0, 1, 3, 2))))
     own = ops.sum(ops.cast(by_group, "float32") * ops.cast(key, "float32"), axis=-1, keepdims=True)
     own = ops.cast(own, before.dtype)
     is_own = ops.arange(ops.shape(keys)[2], dtype="int32") == slot
