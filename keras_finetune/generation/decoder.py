@@ -261,7 +261,7 @@ class CachedDecoder:
         elif isinstance(layer, PositionEmbedding):
             values[made] = layer.step(x, new.positions)
         else:
-            values[made] = layer.step_to_encoder(x, **kept[made], source_mask=new.source_mask)
+            values[made] = layer.step_to_encoder(x, **kept[made], new=new)
 
 
 def _read(step: Step, name: str, values: dict[int, Any]) -> Any:

@@ -264,24 +264,25 @@ class Attention(keras.layers.Layer):
         key, value = self._heads(self.key_value(encoder_output), 2, self.num_kv_heads)
         return self.key_norm(key) if self.qk_norm_epsilon is not None else key, value
 
-    def step_to_encoder(self, inputs: Any, keys: Any, values: Any, source_mask: Any) -> Any:
+    def step_to_encoder(self, inputs: Any, keys: Any, values: Any, new: NewTokens) -> Any:
         """Attend from new tokens to an encoder's output.
 
         Args:
             inputs: (batch, new, hidden_dim).
             keys: From `keys_and_values`.
             values: From `keys_and_values`.
-            source_mask: (batch, source length), or None.
+            new: Has the padding mask of the output.
 
         Returns:
             (batch, new, hidden_dim).
         """
-        (query,) = self._heads(self.query(inputs), 1, self.num_heads)
+        (query,) = self._heads(new.product(self.query, inputs), 1, self.num_heads)
         if self.qk_norm_epsilon is not None:
             query = self.query_norm(query)
-        visible = None if source_mask is None else ops.cast(source_mask, "bool")[:, None]
+        mask = new.source_mask
+        visible = None if mask is None else ops.cast(mask, "bool")[:, None]
         attended = attend(query, keys, values, lambda x: self._visible_weights(x, visible))
-        return self.projection(attended)
+        return new.product(self.projection, attended)
 
     def room(self, batch: Any, capacity: Any) -> Any:
         """Make what keys, or values, of so many columns will be written to."""

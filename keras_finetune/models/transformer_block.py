@@ -218,7 +218,7 @@ class TransformerBlock(keras.layers.Layer):
 
         def attend_to_encoder(x: Any) -> Any:
             return self.encoder_attention.step_to_encoder(
-                x, kept["encoder_keys"], kept["encoder_values"], new.source_mask
+                x, kept["encoder_keys"], kept["encoder_values"], new
             )
 
         def feed_forward(x: Any) -> Any:

@@ -31,11 +31,23 @@ def llama(dtype="float32", hidden_dim=32):
     return model
 
 
-def logits(model, tokens, rows=1):
+def bart(dtype):
+    keras.utils.set_random_seed(0)
+    backbone = models.encoder_decoder(60, 2, 4, 32, max_length=16, norm_first=False, dtype=dtype)
+    model = models.language_model(backbone)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:  # Biases are zero at first.
+        if len(variable.shape) == 1:
+            variable.assign(variable + rng.normal(0, 0.3, variable.shape))
+    return model
+
+
+def logits(model, tokens, rows=1, source=None):
     """What the decoder gives after a prompt's beginning and then each of the other tokens."""
     decoder = decoder_of(model, True)
     repeated = np.repeat([tokens], rows, axis=0)
-    found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), 9, {})]
+    source = {name: np.repeat(x, rows, axis=0) for name, x in (source or {}).items()}
+    found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), 9, source)]
     found += [decoder.next(repeated[:, n].astype("int32")) for n in range(2, len(tokens))]
     return np.array(found)[:, 0]
 
@@ -57,6 +69,18 @@ def test_few_rows_are_computed_as_many_are(dtype, monkeypatch):
     model = llama(dtype)
     assert decoder_of(model, True)._few_rows is not None
     few, many = logits(model, PROMPT, rows=3), logits(model, PROMPT, rows=MOST_ROWS + 1)
+    np.testing.assert_allclose(few, many, atol=0.1 * np.abs(many).max())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_few_rows_with_biases_and_an_encoder(dtype, monkeypatch):
+    monkeypatch.setattr(one_row, "has_amx", lambda: True)
+    model = bart(dtype)
+    mask = np.array([[1, 1, 1, 0]], "int32")
+    source = {"token_ids": np.array([[9, 8, 7, 0]], "int32"), "padding_mask": mask}
+    assert decoder_of(model, True)._few_rows is not None
+    few = logits(model, PROMPT, rows=3, source=source)
+    many = logits(model, PROMPT, rows=MOST_ROWS + 1, source=source)
     np.testing.assert_allclose(few, many, atol=0.1 * np.abs(many).max())
 
 
