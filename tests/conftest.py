@@ -1,5 +1,6 @@
 """What every test starts from: a seed, and no chatter from TensorFlow."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -24,6 +25,12 @@ def pytest_configure(config):
     if not hasattr(config, "workerinput"):
         for name in FOLDERS:
             os.environ[name] = tempfile.mkdtemp(prefix=f"{name.lower()}_")
+
+
+def pytest_collection_finish():
+    """Let the collector leave out the half million objects of what is imported: 0.4 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config):

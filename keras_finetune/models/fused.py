@@ -57,12 +57,41 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return forward(*arguments), gradient
 
+    call = traced_once(call)
+
     def checked(*arguments: Any) -> Any:
         if not is_fusing() or any(keras.utils.is_keras_tensor(x) for x in arguments):
             return function(*arguments)
         return call(*(tf.convert_to_tensor(x) for x in arguments))
 
     return checked
+
+
+def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Trace a function of TensorFlow once for each shape, and not in each graph that calls it.
+
+    For TensorFlow never forgets the gradient of a `tf.custom_gradient` in a graph, nor the graph,
+    nor the weights that the graph reads: each model that was trained would stay in memory.
+
+    Args:
+        function: From tensors to tensors, a `tf.custom_gradient`.
+
+    Returns:
+        A function of the same tensors.
+    """
+    import tensorflow as tf
+
+    @functools.cache
+    def traced(*kinds: Any) -> Any:
+        specs = [tf.TensorSpec(shape, dtype) for dtype, shape in kinds]
+        return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+
+    def call(*arguments: Any) -> Any:
+        if tf.executing_eagerly() or any(x.shape.rank is None for x in arguments):
+            return function(*arguments)
+        return traced(*((x.dtype, tuple(x.shape)) for x in arguments))(*arguments)
+
+    return call
 
 
 def is_fusing() -> bool:

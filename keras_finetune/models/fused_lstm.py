@@ -17,7 +17,7 @@ from typing import Any
 import keras
 
 from keras_finetune.device import on_gpu
-from keras_finetune.models.fused import has_compiler
+from keras_finetune.models.fused import has_compiler, traced_once
 
 # Fewer rows make a product too small to be worth a processor.
 ROWS_OF_A_PART = 8
@@ -49,7 +49,8 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
     cell = layer.cell
     kernel = tf.cast(cell.kernel, inputs.dtype)
     recurrent, bias = (tf.cast(x, "float32") for x in (cell.recurrent_kernel, cell.bias))
-    return tf.cast(_lstm(inputs, kernel, recurrent, bias), layer.compute_dtype)
+    lstm = _lstm(recurrent.shape[0])
+    return tf.cast(lstm(inputs, kernel, recurrent, bias), layer.compute_dtype)
 
 
 @functools.cache
@@ -70,10 +71,11 @@ def _split(x: Any, count: int) -> list[Any]:
     return tf.split(x, [(size + i) // count for i in range(count)]) if count > 1 else [x]
 
 
-def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
+@functools.cache
+def _lstm(units: int) -> Any:
+    """A function of inputs, kernel, recurrent kernel and bias, and its gradient."""
     import tensorflow as tf
 
-    units = recurrent.shape[0]
     forward, backward = _loops(units)
 
     @tf.custom_gradient
@@ -85,14 +87,16 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
         flat = [_flat(x) for x in parts]
         projected = [tf.cast(tf.matmul(x, kernel), "float32") for x in flat]
         found = [
-            forward(_like(x, of), recurrent, bias) for x, of in zip(projected, parts, strict=True)
+            [tf.stop_gradient(y) for y in forward(_like(x, of), recurrent, bias)]
+            for x, of in zip(projected, parts, strict=True)
         ]
         outputs = tf.concat([x[0] for x in found], axis=0)
 
         def gradient(upstream: Any) -> tuple[Any, Any, Any, Any]:
+            upstreams = _split(tf.stop_gradient(upstream), len(parts))
             slopes = [
                 _flat(backward(rows, recurrent, *kept))
-                for rows, (_, *kept) in zip(_split(upstream, len(parts)), found, strict=True)
+                for rows, (_, *kept) in zip(upstreams, found, strict=True)
             ]
             narrow = [tf.cast(x, kernel.dtype) for x in slopes]
             to_inputs = tf.concat([tf.matmul(x, kernel, transpose_b=True) for x in narrow], axis=0)
@@ -103,11 +107,11 @@ def _lstm(inputs: Any, kernel: Any, recurrent: Any, bias: Any) -> Any:
                 _sum_of_products(before, slopes),
                 _sum_of_products([tf.ones_like(x[:, :1]) for x in slopes], slopes)[0],
             )
-            return tuple(_only_once(x, *arguments) for x in gradients)
+            return tuple(_only_once(tf.stop_gradient(x), upstream, *arguments) for x in gradients)
 
         return outputs, gradient
 
-    return call(inputs, kernel, recurrent, bias)
+    return traced_once(call)
 
 
 def _only_once(gradient: Any, *arguments: Any) -> Any:
@@ -115,12 +119,17 @@ def _only_once(gradient: Any, *arguments: Any) -> Any:
     import tensorflow as tf
 
     @tf.custom_gradient
-    def call(gradient: Any, *_: Any) -> Any:
+    def call(gradient: Any, *rest: Any) -> Any:
         def refuse(_: Any) -> Any:
-            raise NotImplementedError(
+            message = (
                 "An LSTM of this library has no second derivatives on TensorFlow and a CPU. Use "
                 "keras.layers.LSTM, or the PyTorch or JAX backend."
             )
+            if tf.executing_eagerly():
+                raise NotImplementedError(message)
+            # A persistent tape has TensorFlow trace them, whether they are asked for or not.
+            with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+                return [tf.zeros_like(x) for x in (gradient, *rest)]
 
         return tf.identity(gradient), refuse
 

@@ -25,6 +25,8 @@ def fuse_updates(optimizer: keras.optimizers.Optimizer) -> None:
 
     if tf.distribute.has_strategy():
         return
+    # There is no other replica to add, and TensorFlow keeps each graph that adds them for ever.
+    optimizer._all_reduce_sum_gradients = lambda gradients: gradients
     if optimizer.global_clipnorm and not optimizer.clipnorm:
         optimizer._clip_gradients = lambda gradients: _clipped(gradients, optimizer.global_clipnorm)
     if type(optimizer) not in (keras.optimizers.Adam, keras.optimizers.AdamW) or optimizer.amsgrad:

@@ -1,0 +1,47 @@
+"""Nothing of a model that was trained stays in memory once the model is gone."""
+
+import gc
+
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow's"
+)
+
+
+def graphs():
+    gc.collect()
+    return sum(type(x).__name__ == "FuncGraph" for x in gc.get_objects())
+
+
+def fit(backbone, frozen):
+    tuner = kft.FineTuner(kft.models.text_classifier(backbone, num_classes=2))
+    if frozen:
+        tuner.freeze("backbone")
+    tuner.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    ids = np.ones((8, 6), "int32")
+    inputs = {"token_ids": ids, "padding_mask": ids > 0, "segment_ids": 0 * ids}
+    inputs = {name: inputs[name] for name in tuner.model.input}
+    tuner.fit(inputs, np.arange(8) % 2, epochs=1, verbose=0)
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["all trains", "frozen"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        lambda: kft.models.transformer_encoder(
+            9, num_layers=1, num_heads=2, hidden_dim=8, max_length=8
+        ),
+        lambda: kft.models.lstm_encoder(9, 4, embedding_dim=4),
+    ],
+    ids=["transformer", "lstm"],
+)
+def test_no_graph_stays(backbone, frozen):
+    fit(backbone(), frozen)  # Kernels are traced once for each shape, and stay.
+    before = graphs()
+    fit(backbone(), frozen)
+    assert graphs() == before
