@@ -50,8 +50,7 @@ test-backends: install
 	$(MAKE) --no-print-directory test-tensorflow test-jax test-torch
 
 # XLA compiles for each small model: without optimization, and with the older and simpler way to
-# emit fused kernels, that takes a third of the time, on JAX, and a quarter less, on TensorFlow. The
-# quick start's test leaves these flags out.
+# emit fused kernels, that takes a third of the time. The quick start's test leaves these flags out.
 test test-%: export XLA_FLAGS = --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 
 # Slow tests run on TensorFlow alone.
