@@ -17,6 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.models.traced_once import traced_once
+
 _is_plain = ContextVar("is_plain", default=False)
 
 
@@ -49,6 +51,7 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
             result = function(*arguments)
         return tape.gradient(result, watched, output_gradients=upstream)
 
+    @traced_once
     @tf.custom_gradient
     def call(*arguments: Any) -> Any:
         def gradient(upstream: Any) -> list[Any]:
@@ -57,41 +60,12 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
         return forward(*arguments), gradient
 
-    call = traced_once(call)
-
     def checked(*arguments: Any) -> Any:
         if not is_fusing() or any(keras.utils.is_keras_tensor(x) for x in arguments):
             return function(*arguments)
         return call(*(tf.convert_to_tensor(x) for x in arguments))
 
     return checked
-
-
-def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Trace a function of TensorFlow once for each shape, and not in each graph that calls it.
-
-    For TensorFlow never forgets the gradient of a `tf.custom_gradient` in a graph, nor the graph,
-    nor the weights that the graph reads: each model that was trained would stay in memory.
-
-    Args:
-        function: From tensors to tensors, a `tf.custom_gradient`.
-
-    Returns:
-        A function of the same tensors.
-    """
-    import tensorflow as tf
-
-    @functools.cache
-    def traced(*kinds: Any) -> Any:
-        specs = [tf.TensorSpec(shape, dtype) for dtype, shape in kinds]
-        return tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
-
-    def call(*arguments: Any) -> Any:
-        if tf.executing_eagerly() or any(x.shape.rank is None for x in arguments):
-            return function(*arguments)
-        return traced(*((x.dtype, tuple(x.shape)) for x in arguments))(*arguments)
-
-    return call
 
 
 def is_fusing() -> bool:

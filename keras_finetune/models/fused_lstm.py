@@ -17,7 +17,8 @@ from typing import Any
 import keras
 
 from keras_finetune.device import on_gpu
-from keras_finetune.models.fused import has_compiler, traced_once
+from keras_finetune.models.fused import has_compiler
+from keras_finetune.models.traced_once import traced_once
 
 # Fewer rows make a product too small to be worth a processor.
 ROWS_OF_A_PART = 8
@@ -78,6 +79,7 @@ def _lstm(units: int) -> Any:
 
     forward, backward = _loops(units)
 
+    @traced_once
     @tf.custom_gradient
     def call(*arguments: Any) -> Any:
         # Otherwise a tape that is run eagerly asks the compiled loop for its gradient, too.
@@ -111,7 +113,7 @@ def _lstm(units: int) -> Any:
 
         return outputs, gradient
 
-    return traced_once(call)
+    return call
 
 
 def _only_once(gradient: Any, *arguments: Any) -> Any:
