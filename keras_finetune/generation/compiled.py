@@ -31,7 +31,9 @@ def compiled(
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return by_shapes(function, with_xla=with_xla) if few_shapes else _traced(function)
+        if few_shapes:
+            return by_shapes(function, with_xla=with_xla)
+        return _traced(function, _fixed_sizes)
     if backend == "jax":
         return _jitted(model, function)
     return _without_gradients(function)
@@ -40,9 +42,6 @@ def compiled(
 def by_shapes(function: Callable[..., Any], *, with_xla: bool = False) -> Callable[..., Any]:
     """Trace a function once for each of a few shapes, on TensorFlow.
 
-    A `tf.function` would compare nested arguments with its signatures at every call, which for the
-    many tensors of a step takes as long as some of its layers.
-
     Args:
         function: From nested dicts of tensors to nested tensors, pure.
         with_xla: Whether XLA compiles it as a whole.
@@ -50,26 +49,7 @@ def by_shapes(function: Callable[..., Any], *, with_xla: bool = False) -> Callab
     Returns:
         A function of the same arguments, which may be NumPy arrays.
     """
-    import tensorflow as tf
-
-    traced: dict[Any, Any] = {}
-
-    def trace(args: tuple[Any, ...], flat: list[Any]) -> Any:
-        def of_flat(*tensors: Any) -> Any:
-            return function(*tf.nest.pack_sequence_as(args, tensors))
-
-        specs = [tf.TensorSpec(x.shape, x.dtype) for x in flat]
-        options = {"jit_compile": with_xla, "autograph": False}
-        return tf.function(of_flat, input_signature=specs, **options).get_concrete_function()
-
-    def call(*args: Any) -> Any:
-        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(args)]
-        key = tuple((x.dtype, *x.shape) for x in flat)
-        if key not in traced:
-            traced[key] = trace(args, flat)
-        return traced[key](*flat)
-
-    return call
+    return _traced(function, lambda x: tuple(x.shape), with_xla=with_xla)
 
 
 def xla_pays(model: keras.Model) -> bool:
@@ -84,26 +64,45 @@ def xla_pays(model: keras.Model) -> bool:
     return on_gpu() or not half
 
 
-def _traced(function: Callable[..., Any]) -> Callable[..., Any]:
+def _traced(
+    function: Callable[..., Any],
+    traced_shape: Callable[[Any], tuple[int | None, ...]],
+    *,
+    with_xla: bool = False,
+) -> Callable[..., Any]:
+    """Trace a function once for each of the shapes that are told apart.
+
+    A `tf.function` would compare nested arguments with its signatures at every call, which for the
+    many tensors of a step takes as long as some of its layers; and it warns of a loop over models.
+    """
     import tensorflow as tf
 
-    traced: list[Any] = []
+    traced: dict[Any, Any] = {}
 
-    def spec(x: Any) -> Any:
-        # Lengths and batches vary; widths of features, numbers of heads and of blocks do not.
-        fixed_axes = {5: (0, 2, 4), 4: (1, 3), 3: (2,), 2: (1,)}
-        fixed = fixed_axes.get(len(x.shape), ()) if x.dtype.is_floating else ()
-        shape = [size if axis in fixed else None for axis, size in enumerate(x.shape)]
-        return tf.TensorSpec(shape, x.dtype)
+    def trace(args: tuple[Any, ...], kinds: list[Any]) -> Any:
+        def of_flat(*tensors: Any) -> Any:
+            return function(*tf.nest.pack_sequence_as(args, tensors))
+
+        specs = [tf.TensorSpec(shape, dtype) for dtype, shape in kinds]
+        options = {"jit_compile": with_xla, "autograph": False}
+        return tf.function(of_flat, input_signature=specs, **options).get_concrete_function()
 
     def call(*args: Any) -> Any:
-        args = tf.nest.map_structure(tf.convert_to_tensor, args)
-        if not traced:
-            signature = tf.nest.map_structure(spec, args)
-            traced.append(tf.function(function, input_signature=signature, autograph=False))
-        return traced[0](*args)
+        flat = [tf.convert_to_tensor(x) for x in tf.nest.flatten(args)]
+        kinds = [(x.dtype, traced_shape(x)) for x in flat]
+        key = tuple(kinds)
+        if key not in traced:
+            traced[key] = trace(args, kinds)
+        return traced[key](*flat)
 
     return call
+
+
+def _fixed_sizes(x: Any) -> tuple[int | None, ...]:
+    # Lengths and batches vary; widths of features, numbers of heads and of blocks do not.
+    fixed_axes = {5: (0, 2, 4), 4: (1, 3), 3: (2,), 2: (1,)}
+    fixed = fixed_axes.get(len(x.shape), ()) if x.dtype.is_floating else ()
+    return tuple(size if axis in fixed else None for axis, size in enumerate(x.shape))
 
 
 def _jitted(model: keras.Model, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """The next token of one row, or of few, on a CPU, where reading weights is most of the work."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -102,12 +103,15 @@ class TransposedStep:
         def run(copies: list[Any], args: tuple[Any, ...]) -> Any:
             return function(dataclasses.replace(blocks, transposed=self._parts(copies)), *args)
 
-        self._transpose = tf.function(self._transposed, autograph=False)
+        # A `tf.function` of each model would warn of retracing.
+        self._transpose = functools.cache(
+            tf.function(self._transposed, autograph=False).get_concrete_function
+        )
         self._run = by_shapes(run)
 
     def copies(self) -> Any:
         """Transpose the weights as they are now, for calls."""
-        return self._transpose()
+        return self._transpose()()
 
     def __call__(self, copies: Any, *args: Any) -> Any:
         """Run the function on NumPy arrays or tensors, with weights from `copies`."""
