@@ -118,8 +118,9 @@ class GroupedOptimizer(keras.optimizers.Optimizer):
     ) -> keras.optimizers.Optimizer:
         inner = {key: value for key, value in config.items() if key not in _OF_THE_WHOLE}
         inner.pop("name", None)
-        member = type(self._template).from_config({**inner, "learning_rate": 0.0})
-        member.learning_rate = _GroupRate(self, group["scale"], group["schedule"])
+        # Given later, it would leave TensorFlow's list of variables one that cannot be exported.
+        rate = _GroupRate(self, group["scale"], group["schedule"])
+        member = type(self._template).from_config({**inner, "learning_rate": rate})
         for attribute in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
             if hasattr(self._template, attribute):
                 setattr(member, attribute, getattr(self._template, attribute))

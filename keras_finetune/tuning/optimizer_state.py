@@ -48,7 +48,7 @@ def make_optimizer(
             source = _source(previous, variable)
             part = parts.setdefault((number, id(source)), (group, source, []))
             part[2].append(position[id(variable)])
-    template = _with_learning_rate(template, learning_rate)
+    template = clone(template, learning_rate)
     divisor = template.gradient_accumulation_steps or 1
     ages = [_age(source) for _, source, _ in parts.values()]
     first = next(iter(parts.values()))[0]
@@ -114,26 +114,20 @@ def method(optimizer: keras.optimizers.Optimizer) -> type:
     return type(unwrap(optimizer))
 
 
-def clone(optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """Make an optimizer with the same settings and no state."""
-    fresh = type(optimizer).from_config(optimizer.get_config())
+def clone(
+    optimizer: keras.optimizers.Optimizer,
+    learning_rate: float | LearningRateSchedule | None = None,
+) -> keras.optimizers.Optimizer:
+    """Make an optimizer with the same settings, but perhaps the learning rate, and no state."""
+    config = optimizer.get_config()
+    if learning_rate is not None:
+        # Set later, a schedule would leave a list of variables that TensorFlow cannot export.
+        config["learning_rate"] = learning_rate
+    fresh = type(optimizer).from_config(config)
     for attribute in ("_exclude_from_weight_decay", "_exclude_from_weight_decay_pattern"):
         if hasattr(optimizer, attribute):
             setattr(fresh, attribute, getattr(optimizer, attribute))
     return fresh
-
-
-def _with_learning_rate(
-    template: keras.optimizers.Optimizer, learning_rate: float | LearningRateSchedule
-) -> keras.optimizers.Optimizer:
-    optimizer = clone(template)
-    if isinstance(optimizer._learning_rate, LearningRateSchedule) and not isinstance(
-        learning_rate, LearningRateSchedule
-    ):
-        config = {**optimizer.get_config(), "learning_rate": float(learning_rate)}
-        return type(optimizer).from_config(config)
-    optimizer.learning_rate = learning_rate
-    return optimizer
 
 
 def _parts(optimizer: keras.optimizers.Optimizer) -> list[keras.optimizers.Optimizer]:

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_finetune.tuning import GroupedOptimizer
+from keras_finetune.tuning import FineTuner, GroupedOptimizer
 
 pytestmark = pytest.mark.backends
 
@@ -97,3 +97,24 @@ def test_groups_must_cover_the_variables():
     optimizer = GroupedOptimizer(keras.optimizers.SGD(), [{"indices": [0]}])
     with pytest.raises(ValueError, match="each of the 2 variables once"):
         optimizer.build(list(two_variables()))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's checkpoints")
+@pytest.mark.parametrize("rates", [{"first": 1e-3, "*": 1e-2}, "schedule"], ids=str)
+def test_a_tuned_model_is_saved_by_tensorflow(rates, tmp_path):
+    import tensorflow as tf
+
+    if rates == "schedule":
+        rates = keras.optimizers.schedules.CosineDecay(1e-2, 10)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="first")])
+    model.add(keras.layers.Dense(1, name="second"))
+    tuner = FineTuner(model)
+    tuner.compile("adamw", learning_rate=rates, loss="mse")
+    x = np.ones((8, 4), "float32")
+    tuner.fit(x, x[:, :1], verbose=0)
+    path = tf.train.Checkpoint(model).save(tmp_path / "checkpoint")
+    before = model.get_weights()
+    model.set_weights([0 * weight for weight in before])
+    tf.train.Checkpoint(model).restore(path)
+    np.testing.assert_array_equal(model.get_weights()[0], before[0])
+    model.export(tmp_path / "exported", verbose=False)
