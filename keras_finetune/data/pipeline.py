@@ -1,6 +1,7 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
 import functools
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -207,10 +208,11 @@ def _dataset(
     """
     import tensorflow as tf
 
+    weak_epoch, weak_batch = weakly(epoch), weakly(batch)
     specs = tf.nest.flatten(signature)
 
     def arrays(epoch: np.ndarray, step: np.ndarray) -> list[np.ndarray]:
-        return tf.nest.flatten(_as_arrays(batch(int(epoch), int(step)), signature))
+        return tf.nest.flatten(_as_arrays(weak_batch(int(epoch), int(step)), signature))
 
     def read_step(epoch: Any, step: Any) -> Any:
         made = tf.numpy_function(arrays, [epoch, step], [spec.dtype for spec in specs])
@@ -219,7 +221,7 @@ def _dataset(
         return tf.nest.pack_sequence_as(signature, made)
 
     def read_epoch(_: Any) -> Any:
-        number = tf.numpy_function(lambda: np.int64(epoch()), [], tf.int64)
+        number = tf.numpy_function(lambda: np.int64(weak_epoch()), [], tf.int64)
         every = tf.data.Dataset.range(steps.start, steps.stop)
         return every.map(lambda step: read_step(number, step))
 
@@ -228,8 +230,33 @@ def _dataset(
         return (_as_arrays(batch(number, step), signature) for step in steps)
 
     dataset = read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
+    # This holds the functions; what is derived from a data set holds the data set.
     dataset.as_numpy_iterator = as_numpy_iterator
     return dataset
+
+
+def weakly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Call a function without keeping it, for the caller to keep as long as it is of use.
+
+    TensorFlow keeps each Python function that a `tf.data.Dataset` calls as long as Python runs, and
+    so the rows that it reads, and a model.
+    """
+    import tensorflow as tf
+
+    if not tf.executing_eagerly():  # A data set that a `map` makes is gone when that was traced.
+        return function
+    reference = weakref.ref(function)
+
+    def call(*args: Any) -> Any:
+        kept = reference()
+        if kept is None:
+            raise RuntimeError(
+                "The data set from which this one is derived is gone. Keep it in a variable as "
+                "long as this one is read."
+            )
+        return kept(*args)
+
+    return call
 
 
 def read_ahead(dataset: Any, num_steps: int) -> Any:

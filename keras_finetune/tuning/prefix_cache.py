@@ -1,7 +1,5 @@
 """The activations of a frozen prefix, computed once and kept on disk while they are of use."""
 
-import hashlib
-import json
 import os
 import secrets
 import shutil
@@ -24,7 +22,13 @@ from keras_finetune.tuning.frozen_prefix import (
     tensor_names,
 )
 from keras_finetune.tuning.prefix_cut import PrefixCut
-from keras_finetune.tuning.prefix_rows import PlannedRows, ReplayedRows
+from keras_finetune.tuning.prefix_key import prefix_key
+from keras_finetune.tuning.prefix_rows import (
+    OTHER_BATCHES,
+    OtherBatchesError,
+    PlannedRows,
+    ReplayedRows,
+)
 
 Rows = PlannedRows | ReplayedRows
 
@@ -58,13 +62,15 @@ class PrefixCache:
             The data set; or why there is none, a text, where activations of a row by itself do not
             stand for the row.
         """
-        key = _key(cut, rows)
+        key = prefix_key(cut, rows.key)
         computed = self._latest.get(name)
         if computed is None or computed.key != key:
             try:
                 computed = self._compute(cut, rows, name, key, progress)
             except _OtherRowsError:
                 return "below what trains the model makes other rows of the data's"
+            except OtherBatchesError:
+                return OTHER_BATCHES
         self._latest[name] = computed
         store = computed.store
 
@@ -113,7 +119,7 @@ class PrefixCache:
     def _start(self, cut: PrefixCut, rows: Rows, name: str) -> "_Computed | None":
         """What was computed for a cut further below, if it still holds."""
         latest = self._latest.get(name)
-        if latest is None or latest.key != _key(latest.cut, rows):
+        if latest is None or latest.key != prefix_key(latest.cut, rows.key):
             return None
         here = {number for step in cut.prefix for number in step.outputs}
         return latest if here.issuperset(latest.cut.tensors) else None
@@ -199,22 +205,6 @@ def _shapes(cut: PrefixCut, store: Store) -> dict[str, Any]:
     shapes = {name: cut.graph.symbols[number].shape for name, number in names.items()}
     masks = {f"{name}_mask": shape[:2] for name, shape in shapes.items()}
     return masks | shapes
-
-
-def _key(cut: PrefixCut, rows: Rows) -> str:
-    """What the activations depend on: the layers, their weights, the rows."""
-    digest = hashlib.blake2b(digest_size=16)
-    described: list[Any] = [keras.backend.backend(), cut.tensors]
-    for step in cut.prefix:
-        if isinstance(step.operation, keras.layers.Layer):
-            described.append(keras.saving.serialize_keras_object(step.operation))
-        else:
-            described.append([type(step.operation).__name__, sorted(step.inputs.values())])
-    digest.update(json.dumps(described, sort_keys=True, default=str).encode())
-    for variable in cut.variables():
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
-        digest.update(value.reshape(-1).view(np.uint8).data)
-    return f"{digest.hexdigest()} {rows.key}"
 
 
 def _remove_of_dead_processes(parent: Path) -> None:

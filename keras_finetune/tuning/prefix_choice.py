@@ -19,6 +19,7 @@ from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
 from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
+from keras_finetune.tuning.prefix_key import why_no_key
 
 CacheFrozen: TypeAlias = "bool | str | os.PathLike[str]"
 
@@ -173,7 +174,7 @@ def plan_cache(
         tokens += _count_tokens(validation)
     if size > (budget := disk_budget(folder)):
         return f"their activations take {_gigabytes(size)}, of {_gigabytes(budget)} for caches"
-    return rows.refusal() or CachePlan(data, rows, validation, tokens, size)
+    return why_no_key(cut) or rows.refusal() or CachePlan(data, rows, validation, tokens, size)
 
 
 def _served(

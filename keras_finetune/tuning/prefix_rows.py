@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
-from keras_finetune.data.pipeline import planned_dataset, read_ahead
+from keras_finetune.data.pipeline import planned_dataset, read_ahead, weakly
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.device import on_gpu
 
@@ -163,7 +163,11 @@ class ReplayedRows:
     @functools.cached_property
     def key(self) -> str:
         """Identifies the rows: nothing but all of them does."""
-        return digest([digest(block.x) for block in self.blocks()])
+        return digest(self._digests)
+
+    @functools.cached_property
+    def _digests(self) -> list[str]:
+        return [digest(_inputs_of(element)) for element in self.dataset.as_numpy_iterator()]
 
     def refusal(self) -> str | None:
         """Say why these rows cannot be cached; None if they can."""
@@ -182,15 +186,29 @@ class ReplayedRows:
         return None
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the inputs of all batches."""
-        for element in self.dataset.as_numpy_iterator():
-            x = element[0] if isinstance(element, tuple) else element
-            yield Block(x, _width(x), None)
+        """Yield the inputs of all batches.
+
+        Raises:
+            OtherBatchesError: They are not those that `key` identifies.
+        """
+        return (Block(x, _width(x), None) for x, _ in self._batches())
+
+    def _batches(self) -> Iterator[tuple[Any, list[Any]]]:
+        known = self._digests
+        for step, element in enumerate(self.dataset.as_numpy_iterator()):
+            x = _inputs_of(element)
+            if step >= len(known) or digest(x) != known[step]:
+                raise OtherBatchesError(
+                    f"Batch {step} of the data set holds other rows than when the frozen layers "
+                    "were computed. Give fit cache_frozen=False, or a data set that gives the same "
+                    "batches at every reading."
+                )
+            yield x, list(element[1:]) if isinstance(element, tuple) else []
 
     def sample(self) -> Sample:
         """Return the inputs of the first batch."""
-        x, width, _ = next(self.blocks())
-        return Sample(x, np.arange(len(keras.tree.flatten(x)[0])), width, None)
+        x = _inputs_of(next(self.dataset.as_numpy_iterator()))
+        return Sample(x, np.arange(len(keras.tree.flatten(x)[0])), _width(x), None)
 
     def serve(self, replace: Replace, shapes: dict[str, Any]) -> Any:
         """Return the same data set with other inputs; arguments as for `PlannedRows`."""
@@ -198,8 +216,7 @@ class ReplayedRows:
 
         def batches() -> Iterator[tuple[Any, ...]]:
             first = 0
-            for element in self.dataset.as_numpy_iterator():
-                x, *rest = element if isinstance(element, tuple) else (element,)
+            for x, rest in self._batches():
                 rows = first + np.arange(len(keras.tree.flatten(x)[0]))
                 first += len(rows)
                 yield replace(x, rows, _width(x)), *rest
@@ -210,8 +227,18 @@ class ReplayedRows:
             name: tf.TensorSpec((None, *shapes[name][1:]), np.asarray(x).dtype)
             for name, x in next(batches())[0].items()
         }
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=(replaced, *rest))
-        return read_ahead(dataset, self.num_blocks)
+        made = tf.data.Dataset.from_generator(weakly(batches), output_signature=(replaced, *rest))
+        dataset = read_ahead(made, self.num_blocks)
+        dataset.batches = batches
+        return dataset
+
+
+class OtherBatchesError(ValueError):
+    """A data set gave other batches than before."""
+
+
+def _inputs_of(element: Any) -> Any:
+    return element[0] if isinstance(element, tuple) else element
 
 
 def _rows_at_once(x: Any, tokens: int) -> int:

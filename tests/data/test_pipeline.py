@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -254,3 +257,25 @@ def test_plain_fit_reads_every_batch_of_an_epoch(store):
     model.fit(dataset.start_at(2, 4), epochs=1, **fitting)
     assert steps == [7, 7, 3]
     assert model.predict(held_out, verbose=0).shape == (200, 3)
+
+
+def test_what_is_derived_keeps_what_is_read(store):
+    import tensorflow as tf
+
+    made = lambda: make_dataset(store, rows_only)  # noqa: E731
+    count = len(order(made()))
+    mapped, zipped = made().map(lambda *row: row).prefetch(1), tf.data.Dataset.zip(made(), made())
+    inside = tf.data.Dataset.range(2).flat_map(lambda _: made())
+    gc.collect()
+    assert len(order(mapped)) == count
+    assert len(order(zipped.map(lambda one, other: one))) == count
+    assert len(order(inside)) == 2 * count
+
+
+def test_what_was_read_does_not_stay(store):
+    dataset = make_dataset(store, rows_only)
+    order(dataset)
+    read = weakref.ref(dataset.read)
+    del dataset
+    gc.collect()
+    assert read() is None

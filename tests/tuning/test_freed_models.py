@@ -1,16 +1,13 @@
 """Nothing of a model that was trained stays in memory once the model is gone."""
 
 import gc
+import weakref
 
 import keras
 import numpy as np
 import pytest
 
 import keras_finetune as kft
-
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow's"
-)
 
 
 def graphs():
@@ -29,6 +26,7 @@ def fit(backbone, frozen):
     tuner.fit(inputs, np.arange(8) % 2, epochs=1, verbose=0)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="graphs of TensorFlow's")
 @pytest.mark.parametrize("frozen", [False, True], ids=["all trains", "frozen"])
 @pytest.mark.parametrize(
     "backbone",
@@ -45,3 +43,25 @@ def test_no_graph_stays(backbone, frozen):
     before = graphs()
     fit(backbone(), frozen)
     assert graphs() == before
+
+
+@pytest.mark.backends
+@pytest.mark.usefixtures("own_cache")
+@pytest.mark.parametrize("kind", ["arrays", "tf.data"])
+def test_neither_model_nor_rows_of_a_cached_fit_stay(kind, loss):
+    import tensorflow as tf
+
+    def fit_cached():
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="low")])
+        model.add(keras.layers.Dense(2))
+        tuner = kft.FineTuner(model)
+        tuner.freeze("low")
+        tuner.compile(loss=loss)
+        rows = np.ones((8, 4), "float32"), np.arange(8) % 2
+        data = rows if kind == "arrays" else (tf.data.Dataset.from_tensor_slices(rows).batch(4),)
+        tuner.fit(*data, epochs=2, verbose=0, cache_frozen=True)
+        return weakref.ref(model), weakref.ref(rows[0])
+
+    model, rows = fit_cached()
+    gc.collect()
+    assert (model(), rows()) == (None, None)

@@ -6,7 +6,7 @@ import pytest
 
 from keras_finetune.data.plan import make_plan
 from keras_finetune.tuning.find_rows import rows_of
-from keras_finetune.tuning.prefix_rows import PlannedRows
+from keras_finetune.tuning.prefix_rows import OtherBatchesError, PlannedRows
 
 
 def test_text_in_arrays_runs_on_fewer_rows_at_a_time():
@@ -31,3 +31,24 @@ def test_many_rows_are_padded_little():
     )
     computed = sum(block.x["token_ids"].size for block in rows.blocks())
     assert computed / lengths.sum() < 1.09
+
+
+def test_batches_that_differ_late_are_seen():
+    import tensorflow as tf
+
+    late = []
+
+    def batches():
+        for step in range(6):
+            differs = step == 5 and bool(late)
+            yield np.full((2, 3), step + differs, "float32"), np.zeros(2, "float32")
+
+    spec = (tf.TensorSpec((None, 3)), tf.TensorSpec((None,)))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    rows = rows_of(dataset.apply(tf.data.experimental.assert_cardinality(6)), None)
+    assert rows.refusal() is None
+    assert rows.key
+    assert len(list(rows.blocks())) == 6
+    late.append(True)
+    with pytest.raises(OtherBatchesError, match=r"Batch 5 .* cache_frozen=False"):
+        list(rows.blocks())
