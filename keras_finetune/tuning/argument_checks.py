@@ -97,6 +97,25 @@ def check_fit_numbers(epochs: Any, fit_args: Mapping[str, Any]) -> None:
         raise ValueError(f"validation_split must be a float from 0 to below 1. Received: {share!r}")
 
 
+def check_read_again(x: Any, epochs: int, fit_args: Mapping[str, Any]) -> None:
+    """Refuse a generator where several epochs need its rows: it gives them once.
+
+    Args:
+        x: What goes into `fit`.
+        epochs: int, passes over it.
+        fit_args: Further arguments of `keras.Model.fit`.
+
+    Raises:
+        ValueError: It is a generator, and nothing says how much of it is an epoch.
+    """
+    if inspect.isgenerator(x) and epochs > 1 and not fit_args.get("steps_per_epoch"):
+        raise ValueError(
+            f"A generator gives its rows once, but {epochs} epochs read them {epochs} times. Give "
+            "arrays, tf.data.Dataset.from_generator(function, ...), or, if it never ends, "
+            "steps_per_epoch."
+        )
+
+
 def checked_callbacks(callbacks: Any) -> list[keras.callbacks.Callback]:
     """Return what was given as callbacks as a list; Keras takes one alone, or nested lists, too.
 

@@ -14,6 +14,7 @@ from keras_finetune.tuning.argument_checks import (
     check_arguments,
     check_fit_numbers,
     check_loss_and_metrics,
+    check_read_again,
     checked_callbacks,
 )
 from keras_finetune.tuning.building import build
@@ -232,6 +233,8 @@ class FineTuner:
         started = time.perf_counter()
         self._refuse_while_fitting("fit")
         self._check_fit_arguments(epochs, fit_args)
+        epochs_now = epochs - fit_args.get("initial_epoch", 0)
+        check_read_again(x, epochs_now, fit_args)
         callbacks = checked_callbacks(callbacks)
         check_cache_frozen(cache_frozen)
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
@@ -243,7 +246,6 @@ class FineTuner:
         classes = num_classes(self.model, recipe.compile_args.get("loss"))
         class_weight = resolve_class_weight(class_weight, x, y, classes)
         steps = count_steps(x, fit_args)
-        epochs_now = epochs - fit_args.get("initial_epoch", 0)
         self._compilation.prepare(None if steps is None else steps * epochs_now)
         frozen = frozen_once(
             self.model,
@@ -302,6 +304,7 @@ class FineTuner:
                 raise ValueError(f"Each Stage says its epochs. Leave {name} out of fit_stages.")
         check_cache_frozen(fit_args.get("cache_frozen", "auto"))
         stages = checked_stages(self.model, stages)
+        check_read_again(x, sum(stage.epochs for stage in stages), fit_args)
         recipe = self._compilation.current_recipe()
         histories = []
         self._in_stages = True  # What one stage computed of the frozen layers, the next may use.

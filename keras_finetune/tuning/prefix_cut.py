@@ -1,5 +1,6 @@
 """Where a model is cut: below, nothing trains; above, everything is computed in every step."""
 
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ import numpy as np
 from keras_finetune.models.model_graph import ModelGraph, Step, needed_steps
 from keras_finetune.models.position_wise import head_tensors
 from keras_finetune.tuning.spared_positions import sparing_graph
+
+# Libraries whose layers draw random numbers from Keras's seed generators, and no others.
+_WITH_SEED_GENERATORS = ("keras.", "keras_hub.", "keras_finetune.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +55,9 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
     Above the cut are the layers that train, what depends on them, and dropout between the last
     frozen weights and the first trainable ones, which is theirs. Layers that draw random numbers
     and are no dropout, such as augmentations, are above it too, with all that follows them; so are
-    those with an activity regularizer, whose loss counts, and recurrent ones that are `stateful`,
-    which go on from batch to batch.
+    a user's own layers that have no weights and a `call` that takes `training`; those with an
+    activity regularizer, whose loss counts; and recurrent ones that are `stateful`, which go on
+    from batch to batch.
 
     Args:
         model: Any built Keras model.
@@ -111,10 +116,7 @@ def _above(graph: ModelGraph) -> set[Step]:
     trainable = {id(v) for v in graph.model.trainable_variables}
     trains = {step for step in graph.steps if _trains(step.operation, trainable)}
     augments = {
-        step
-        for step in graph.steps
-        if _is_random(step.operation) and not _is_dropout(step.operation)
-        if not _weights(step.operation)
+        step for step in graph.steps if _augments(step.operation) and not _weights(step.operation)
     }
     adds_losses = {
         step
@@ -188,6 +190,16 @@ def _layers(operation: Any) -> list[Any]:
 
 def _is_random(operation: Any) -> bool:
     return any(getattr(layer, "_seed_generators", ()) for layer in _layers(operation))
+
+
+def _augments(operation: Any) -> bool:
+    """Tell whether this may change its inputs in training, and is no dropout."""
+    if _is_random(operation):
+        return not _is_dropout(operation)
+    kind = type(operation)
+    is_own = not kind.__module__.startswith(_WITH_SEED_GENERATORS)
+    told = is_own and "training" in inspect.signature(kind.call).parameters
+    return told and "dropout" not in kind.__name__.lower()
 
 
 def _is_dropout(operation: Any) -> bool:

@@ -135,6 +135,20 @@ def test_sizes_that_keras_trains_with(wrong, message):
         FineTuner(model).fit(x, x[:, :1], verbose=0, **wrong)
 
 
+def test_a_generator_is_read_once(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    rows = lambda: ((x[None], y[None]) for x, y in zip(*data, strict=True))  # noqa: E731
+    with pytest.raises(ValueError, match="A generator gives its rows once, but 3 epochs"):
+        tuner.fit(rows(), epochs=3, verbose=0)
+    stages = [Stage(name, ("head",), epochs=1) for name in ("first", "second")]
+    with pytest.raises(ValueError, match="but 2 epochs read them 2 times"):
+        tuner.fit_stages(stages, rows(), verbose=0)
+    assert tuner.history == {}
+    tuner.fit(rows(), epochs=2, steps_per_epoch=3, verbose=0)
+    assert len(tuner.history["loss"]) == 2
+
+
 def test_one_callback_alone_is_taken_as_keras_takes_it(model, data, loss):
     tuner = FineTuner(model)
     tuner.compile("sgd", loss)

@@ -11,6 +11,13 @@ X = 10.0 + 3.0 * np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X[:, 0] > 10.0).astype("int32")
 
 
+class Noise(keras.layers.Layer):
+    """An augmentation that takes no random numbers from Keras."""
+
+    def call(self, inputs, training=False):
+        return inputs * 0.5 if training else inputs
+
+
 def classifier(*layers):
     keras.utils.set_random_seed(0)
     return keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(2, name="head")])
@@ -42,6 +49,19 @@ def test_a_batch_normalization_without_weights_that_train(cache_frozen):
         return model
 
     assert [step.operation.name for step in find_cut(make()).prefix] == ["low"]
+    expected, received = losses(make, cache_frozen)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cache_frozen", ["auto", False])
+@pytest.mark.parametrize("lowest", [True, False])
+def test_an_augmentation_of_the_users_own_stays_on(cache_frozen, lowest):
+    def make():
+        low = [keras.layers.Dense(3, name="low", trainable=False), Noise(name="noise")]
+        return classifier(*(low[::-1] if lowest else low), keras.layers.Dense(3, name="middle"))
+
+    cut = find_cut(make())
+    assert cut is None if lowest else [step.operation.name for step in cut.prefix] == ["low"]
     expected, received = losses(make, cache_frozen)
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
