@@ -12,6 +12,7 @@ from keras_finetune.tasks.encoding import ragged
 
 Messages = list[dict[str, Any]]
 
+_ROLES = ("system", "user", "assistant", "tool")
 _ANSWERED = ("user", "tool")
 
 
@@ -114,9 +115,11 @@ class ConversationEncoder:
         """Pieces of the text, and whether each is an answer."""
         answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         if not answers:
+            roles = [message["role"] for message in messages]
+            hints = [did_you_mean(role, ["assistant"]) for role in roles]
             raise ValueError(
                 f"Row {row}: no message has the role 'assistant', so that there is nothing to "
-                f"learn. Roles: {[message['role'] for message in messages]}."
+                f"learn. Roles: {roles}.{max(hints)}"
             )
         parts: list[tuple[str, bool]] = []
         done = ""
@@ -154,7 +157,7 @@ def as_messages(conversation: Any, row: int) -> Messages:
         row: Its number, for errors.
 
     Raises:
-        ValueError: It is empty, or not a conversation.
+        ValueError: It is empty, or not a conversation; or a role is written otherwise, "User".
 
     Example:
         >>> as_messages("Is it so?", 0)
@@ -180,7 +183,18 @@ def as_messages(conversation: Any, row: int) -> Messages:
     known = isinstance(conversation, Sequence | np.ndarray) and len(conversation) > 0
     if not known or not all(_is_message(message) for message in conversation):
         raise _not_a_conversation(conversation, row)
+    for message in conversation:
+        _check_role(message["role"], row)
     return [dict(message) for message in conversation]
+
+
+def _check_role(role: str, row: int) -> None:
+    meant = role.strip().lower()
+    if meant in _ROLES and role != meant:
+        raise ValueError(
+            f"Row {row}: a message has the role {role!r}, which is not the role {meant!r}. Write "
+            f"{meant!r}."
+        )
 
 
 def _not_a_conversation(received: Any, row: int) -> ValueError:

@@ -118,6 +118,7 @@ def test_the_tokenizers_own_template_is_saved_with_the_task(letters, tmp_path):
         ([conversation("a", "b", "c"), conversation("", system="s")[:1]], "Row 1: .* 'system'"),
         ([[{"role": "usr", "content": "what?"}]], "role 'usr'.*Did you mean \"user\""),
         ([{"role": ["user", "user"], "content": ["what?"]}], "has 2 roles and 1 contents"),
+        ([[{"role": "User", "content": "what?"}]], "Row 0: .* the role 'User'.*Write 'user'"),
     ],
 )
 def test_what_is_not_to_be_answered(task, conversations, message):
@@ -139,12 +140,20 @@ def test_an_answer_follows_a_tools_message_too(task):
         ([{"role": "user"}], "Row 0: a conversation is a list of messages"),
         ([1], "Row 0: a conversation is a list of messages"),
         ("text", "Row 0: a conversation is a list of messages"),
-        (conversation("what?"), "no message has the role 'assistant'"),
+        (conversation("what?"), r"no message has the role 'assistant'.* Roles: \['user'\]\.$"),
+        ({"role": ["user", "asistant"], "content": ["a", "b"]}, 'Did you mean "assistant"'),
+        ({"role": ["user", "Assistant"], "content": ["a", "b"]}, "Row 0: .*Write 'assistant'"),
+        ([{"role": "user ", "content": "a"}, *conversation("b", "c")], "Write 'user'"),
     ],
 )
 def test_bad_conversations(task, messages, message):
     with pytest.raises(ValueError, match=message):
         task.dataset({"messages": [messages]})
+
+
+def test_roles_of_a_templates_own_are_taken(task):
+    rows = {"messages": [[{"role": "ipython", "content": "red"}, *conversation("what?", "two")]]}
+    assert list(learned(task, rows)) == ["two[SEP]"]
 
 
 def test_bad_tasks(letters):
