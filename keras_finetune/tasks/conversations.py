@@ -14,6 +14,7 @@ Messages = list[dict[str, Any]]
 
 _ROLES = ("system", "user", "assistant", "tool")
 _ANSWERED = ("user", "tool")
+_QUESTION, _ANSWER = "1736402958", "8461957203"  # Digits, which no template writes in upper case.
 
 
 class ConversationEncoder:
@@ -28,7 +29,7 @@ class ConversationEncoder:
         end_id: The token that ends an answer.
 
     Raises:
-        ValueError: There is no template, or no token that ends an answer.
+        ValueError: There is no template, or none to learn answers with; or no token that ends one.
     """
 
     def __init__(self, tokenizer: Tokenizer, template: str | None, max_length: int) -> None:
@@ -48,6 +49,7 @@ class ConversationEncoder:
         self.tokenizer, self.template, self.max_length = tokenizer, found, max_length
         self.end_id = end_id
         self._special = {f"{role}_token": text for role, text in tokenizer.special_tokens.items()}
+        self._check_template()
 
     def written(self, messages: Messages, before_answer: bool) -> str:
         """Write a conversation as text; `before_answer`: up to where an answer begins."""
@@ -135,6 +137,23 @@ class ConversationEncoder:
             parts += [(before[len(done) :], False), (after[len(before) :], True)]
             done = after
         return parts
+
+    def _check_template(self) -> None:
+        question = [{"role": "user", "content": _QUESTION}]
+        answer = [{"role": "assistant", "content": _ANSWER}]
+        try:
+            plain, before = self.written(question, False), self.written(question, True)
+            after = self.written(question + answer, False)
+        except (ValueError, TypeError):  # It asks for more, which the real ones may have.
+            return
+        header = after.removeprefix(before).partition(_ANSWER)[0]
+        if plain == before and after.startswith(before) and header.strip():
+            prompt = "{% if add_generation_prompt %}{{ " + repr(header) + " }}{% endif %}"
+            raise ValueError(
+                f"The chat template writes {header!r:.80} before an answer, and "
+                "add_generation_prompt has no effect, so that a model would learn to write that. "
+                f"End the template with {prompt}"
+            )
 
     def _until_end(self, ids: np.ndarray) -> np.ndarray:
         """1 up to the token that ends an answer: after it the template may write more."""

@@ -174,6 +174,42 @@ def test_bad_tasks(letters):
         InstructionTuning(letters, max_length=64, chat_template=TEMPLATE).build(encoder)
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}[SEP] {% endfor %}",
+        "{% for m in messages %}{{ '\\n' + m['role'] + '\\n' + m['content'] }}[SEP]{% endfor %}",
+    ],
+)
+def test_a_header_before_an_answer_needs_a_generation_prompt(letters, template):
+    task = InstructionTuning(letters, chat_template=template)
+    with pytest.raises(ValueError, match="add_generation_prompt has no effect") as error:
+        task.dataset(ROWS)
+    with pytest.raises(ValueError, match="add_generation_prompt has no effect"):
+        task.prompt("what?")
+    mended = template + str(error.value).partition("End the template with ")[2].strip()
+    task = InstructionTuning(letters, chat_template=mended)
+    assert list(learned(task, ROWS)) == [x.replace(" ", "") + "[SEP]" for x in QUESTIONS.values()]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content | upper }}[SEP]"
+        "{% else %}: {{ m.content }} :{% endif %}{% endfor %}",
+        TEMPLATE.replace("{{ m['content'] }}", "{{ ' : ' + m['content'] }}"),
+        "{{ raise_exception('no system') if messages[0].role != 'system' }}" + TEMPLATE,
+        "{{ messages[0].tools | tojson }}" + TEMPLATE,
+    ],
+    ids=["answer at once", "something after the prompt", "refuses", "needs a key"],
+)
+def test_templates_that_are_taken(letters, template):
+    messages = conversation("what?", "two", system="a model")
+    messages[0]["tools"] = []
+    task = InstructionTuning(letters, chat_template=template)
+    assert next(learned(task, {"messages": [messages]})).endswith("[SEP]")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_real_template_is_written_as_transformers_writes_it():
