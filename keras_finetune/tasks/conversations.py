@@ -146,6 +146,12 @@ class ConversationEncoder:
             after = self.written(question + answer, False)
         except (ValueError, TypeError):  # It asks for more, which the real ones may have.
             return
+        if _ANSWER not in after:
+            raise ValueError(
+                "The chat template does not write what the assistant says, so that there is "
+                "nothing to learn. Write each message's content in it: {{ message['content'] }}. "
+                f"Received: {self.template!r:.200}"
+            )
         header = after.removeprefix(before).partition(_ANSWER)[0]
         if plain == before and after.startswith(before) and header.strip():
             prompt = "{% if add_generation_prompt %}{{ " + repr(header) + " }}{% endif %}"

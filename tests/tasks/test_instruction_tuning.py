@@ -192,6 +192,13 @@ def test_a_header_before_an_answer_needs_a_generation_prompt(letters, template):
     assert list(learned(task, ROWS)) == [x.replace(" ", "") + "[SEP]" for x in QUESTIONS.values()]
 
 
+@pytest.mark.parametrize("template", [TEMPLATE.replace("content", "text"), "Hello!" * 50])
+def test_a_template_without_the_content(letters, template):
+    task = InstructionTuning(letters, chat_template=template)
+    with pytest.raises(ValueError, match=r"{{ message\['content'\] }}. Received: .{100,200}$"):
+        task.dataset(ROWS)
+
+
 @pytest.mark.parametrize(
     "template",
     [
