@@ -22,7 +22,8 @@ def masked_language_model(
     Source: [BERT](https://arxiv.org/abs/1810.04805).
 
     Args:
-        backbone: A functional model with dict inputs and a layer `token_embedding`.
+        backbone: From `transformer_encoder`, `lstm_encoder` (both directions) or any that sees both
+            sides; a functional model with dict inputs and a layer `token_embedding`.
         tied: Share the matrix of `token_embedding`; else `head_projection` has its own.
         activation: Of the dense layer before the projection; not a gated one.
         norm_epsilon: Of the layer normalization after it.
@@ -34,7 +35,8 @@ def masked_language_model(
         fill up `mask_positions` with any position and get a sample weight of 0 there.
 
     Raises:
-        ValueError: The backbone has no token embedding, or an argument's name is not known.
+        ValueError: The backbone does not see the future, or has no token embedding; or an
+            argument's name is not known.
 
     Example:
         >>> from keras_finetune.models import transformer_encoder
@@ -42,6 +44,14 @@ def masked_language_model(
         >>> masked_language_model(backbone).output_shape
         (None, None, 100)
     """
+    looking = [layer for layer in backbone.layers if hasattr(layer, "causal")]
+    if looking and all(layer.causal for layer in looking):
+        raise ValueError(
+            f"A masked language model needs a backbone that sees both sides, but "
+            f"{looking[0].name!r} of {backbone.name!r} does not see what follows a hidden token. "
+            f"Use transformer_encoder or lstm_encoder(bidirectional=True), or language_model "
+            f"(LanguageModeling)."
+        )
     features, inputs = backbone_features(backbone), backbone_inputs(backbone)
     if not isinstance(inputs, dict):
         raise ValueError(

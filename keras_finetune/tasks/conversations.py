@@ -12,7 +12,9 @@ from keras_finetune.tasks.encoding import ragged
 
 Messages = list[dict[str, Any]]
 
+_ROLES = ("system", "user", "assistant", "tool")
 _ANSWERED = ("user", "tool")
+_QUESTION, _ANSWER = "1736402958", "8461957203"  # Digits, which no template writes in upper case.
 
 
 class ConversationEncoder:
@@ -27,7 +29,7 @@ class ConversationEncoder:
         end_id: The token that ends an answer.
 
     Raises:
-        ValueError: There is no template, or no token that ends an answer.
+        ValueError: There is no template, or none to learn answers with; or no token that ends one.
     """
 
     def __init__(self, tokenizer: Tokenizer, template: str | None, max_length: int) -> None:
@@ -47,6 +49,7 @@ class ConversationEncoder:
         self.tokenizer, self.template, self.max_length = tokenizer, found, max_length
         self.end_id = end_id
         self._special = {f"{role}_token": text for role, text in tokenizer.special_tokens.items()}
+        self._check_template()
 
     def written(self, messages: Messages, before_answer: bool) -> str:
         """Write a conversation as text; `before_answer`: up to where an answer begins."""
@@ -114,9 +117,11 @@ class ConversationEncoder:
         """Pieces of the text, and whether each is an answer."""
         answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
         if not answers:
+            roles = [message["role"] for message in messages]
+            hints = [did_you_mean(role, ["assistant"]) for role in roles]
             raise ValueError(
                 f"Row {row}: no message has the role 'assistant', so that there is nothing to "
-                f"learn. Roles: {[message['role'] for message in messages]}."
+                f"learn. Roles: {roles}.{max(hints)}"
             )
         parts: list[tuple[str, bool]] = []
         done = ""
@@ -132,6 +137,29 @@ class ConversationEncoder:
             parts += [(before[len(done) :], False), (after[len(before) :], True)]
             done = after
         return parts
+
+    def _check_template(self) -> None:
+        question = [{"role": "user", "content": _QUESTION}]
+        answer = [{"role": "assistant", "content": _ANSWER}]
+        try:
+            plain, before = self.written(question, False), self.written(question, True)
+            after = self.written(question + answer, False)
+        except (ValueError, TypeError):  # It asks for more, which the real ones may have.
+            return
+        if _ANSWER not in after:
+            raise ValueError(
+                "The chat template does not write what the assistant says, so that there is "
+                "nothing to learn. Write each message's content in it: {{ message['content'] }}. "
+                f"Received: {self.template!r:.200}"
+            )
+        header = after.removeprefix(before).partition(_ANSWER)[0]
+        if plain == before and after.startswith(before) and header.strip():
+            prompt = "{% if add_generation_prompt %}{{ " + repr(header) + " }}{% endif %}"
+            raise ValueError(
+                f"The chat template writes {header!r:.80} before an answer, and "
+                "add_generation_prompt has no effect, so that a model would learn to write that. "
+                f"End the template with {prompt}"
+            )
 
     def _until_end(self, ids: np.ndarray) -> np.ndarray:
         """1 up to the token that ends an answer: after it the template may write more."""
@@ -154,7 +182,7 @@ def as_messages(conversation: Any, row: int) -> Messages:
         row: Its number, for errors.
 
     Raises:
-        ValueError: It is empty, or not a conversation.
+        ValueError: It is empty, or not a conversation; or a role is written otherwise, "User".
 
     Example:
         >>> as_messages("Is it so?", 0)
@@ -180,7 +208,18 @@ def as_messages(conversation: Any, row: int) -> Messages:
     known = isinstance(conversation, Sequence | np.ndarray) and len(conversation) > 0
     if not known or not all(_is_message(message) for message in conversation):
         raise _not_a_conversation(conversation, row)
+    for message in conversation:
+        _check_role(message["role"], row)
     return [dict(message) for message in conversation]
+
+
+def _check_role(role: str, row: int) -> None:
+    meant = role.strip().lower()
+    if meant in _ROLES and role != meant:
+        raise ValueError(
+            f"Row {row}: a message has the role {role!r}, which is not the role {meant!r}. Write "
+            f"{meant!r}."
+        )
 
 
 def _not_a_conversation(received: Any, row: int) -> ValueError:

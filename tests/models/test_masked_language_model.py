@@ -61,6 +61,19 @@ def test_logits_are_float32_under_mixed_precision(builders, rows, positions):
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
 
 
+@pytest.mark.parametrize("name", ["decoder_gpt2", "decoder_llama", "lstm"])
+def test_a_backbone_that_does_not_see_the_future_is_refused(builders, name):
+    with pytest.raises(ValueError, match="needs a backbone that sees both sides, but 'block_0'"):
+        models.masked_language_model(builders[name](), tied=False)
+
+
+@pytest.mark.parametrize(
+    "name", ["lstm_bidirectional", "ngram", "encoder_decoder", "encoder_decoder_t5"]
+)
+def test_a_backbone_that_sees_both_sides_is_taken(builders, name):
+    assert models.masked_language_model(builders[name]()).output_shape == (None, None, 50)
+
+
 def test_bad_arguments(builders):
     with pytest.raises(ValueError, match="no gated activation"):
         models.masked_language_model(builders["encoder"](), activation="swiglu")

@@ -118,6 +118,7 @@ def test_the_tokenizers_own_template_is_saved_with_the_task(letters, tmp_path):
         ([conversation("a", "b", "c"), conversation("", system="s")[:1]], "Row 1: .* 'system'"),
         ([[{"role": "usr", "content": "what?"}]], "role 'usr'.*Did you mean \"user\""),
         ([{"role": ["user", "user"], "content": ["what?"]}], "has 2 roles and 1 contents"),
+        ([[{"role": "User", "content": "what?"}]], "Row 0: .* the role 'User'.*Write 'user'"),
     ],
 )
 def test_what_is_not_to_be_answered(task, conversations, message):
@@ -139,12 +140,20 @@ def test_an_answer_follows_a_tools_message_too(task):
         ([{"role": "user"}], "Row 0: a conversation is a list of messages"),
         ([1], "Row 0: a conversation is a list of messages"),
         ("text", "Row 0: a conversation is a list of messages"),
-        (conversation("what?"), "no message has the role 'assistant'"),
+        (conversation("what?"), r"no message has the role 'assistant'.* Roles: \['user'\]\.$"),
+        ({"role": ["user", "asistant"], "content": ["a", "b"]}, 'Did you mean "assistant"'),
+        ({"role": ["user", "Assistant"], "content": ["a", "b"]}, "Row 0: .*Write 'assistant'"),
+        ([{"role": "user ", "content": "a"}, *conversation("b", "c")], "Write 'user'"),
     ],
 )
 def test_bad_conversations(task, messages, message):
     with pytest.raises(ValueError, match=message):
         task.dataset({"messages": [messages]})
+
+
+def test_roles_of_a_templates_own_are_taken(task):
+    rows = {"messages": [[{"role": "ipython", "content": "red"}, *conversation("what?", "two")]]}
+    assert list(learned(task, rows)) == ["two[SEP]"]
 
 
 def test_bad_tasks(letters):
@@ -163,6 +172,49 @@ def test_bad_tasks(letters):
     encoder = models.transformer_encoder(letters.vocab_size, 1, 2, 16)
     with pytest.raises(ValueError, match="needs a causal backbone"):
         InstructionTuning(letters, max_length=64, chat_template=TEMPLATE).build(encoder)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}[SEP] {% endfor %}",
+        "{% for m in messages %}{{ '\\n' + m['role'] + '\\n' + m['content'] }}[SEP]{% endfor %}",
+    ],
+)
+def test_a_header_before_an_answer_needs_a_generation_prompt(letters, template):
+    task = InstructionTuning(letters, chat_template=template)
+    with pytest.raises(ValueError, match="add_generation_prompt has no effect") as error:
+        task.dataset(ROWS)
+    with pytest.raises(ValueError, match="add_generation_prompt has no effect"):
+        task.prompt("what?")
+    mended = template + str(error.value).partition("End the template with ")[2].strip()
+    task = InstructionTuning(letters, chat_template=mended)
+    assert list(learned(task, ROWS)) == [x.replace(" ", "") + "[SEP]" for x in QUESTIONS.values()]
+
+
+@pytest.mark.parametrize("template", [TEMPLATE.replace("content", "text"), "Hello!" * 50])
+def test_a_template_without_the_content(letters, template):
+    task = InstructionTuning(letters, chat_template=template)
+    with pytest.raises(ValueError, match=r"{{ message\['content'\] }}. Received: .{100,200}$"):
+        task.dataset(ROWS)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for m in messages %}{% if m.role == 'assistant' %} {{ m.content | upper }}[SEP]"
+        "{% else %}: {{ m.content }} :{% endif %}{% endfor %}",
+        TEMPLATE.replace("{{ m['content'] }}", "{{ ' : ' + m['content'] }}"),
+        "{{ raise_exception('no system') if messages[0].role != 'system' }}" + TEMPLATE,
+        "{{ messages[0].tools | tojson }}" + TEMPLATE,
+    ],
+    ids=["answer at once", "something after the prompt", "refuses", "needs a key"],
+)
+def test_templates_that_are_taken(letters, template):
+    messages = conversation("what?", "two", system="a model")
+    messages[0]["tools"] = []
+    task = InstructionTuning(letters, chat_template=template)
+    assert next(learned(task, {"messages": [messages]})).endswith("[SEP]")
 
 
 @pytest.mark.slow
