@@ -181,6 +181,24 @@ def test_raw_text_goes_through_the_preprocessor_as_in_keras(bert, rows):
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_other_classes_than_the_model_has_are_refused(bert, rows):
+    wrong = kft.tasks.keras_hub_dataset(bert, rows, labels=[*LABELS, "mixed"])
+    with pytest.raises(ValueError, match="training data has 3 classes, but the model has 2 out"):
+        kft.FineTuner(bert).fit(wrong, verbose=0)
+
+
+def test_one_output_tells_two_classes_apart(bert, rows):
+    model = keras_hub.models.BertTextClassifier(bert.backbone, 1, bert.preprocessor)
+    data = kft.tasks.keras_hub_dataset(model, rows, labels=LABELS, batch_size=8)
+    tuner = kft.FineTuner(model)
+    tuner.freeze("backbone")
+    with pytest.raises(ValueError, match="training data has 2 classes, but the model has 1 out"):
+        tuner.fit(data, verbose=0)
+    tuner.compile("adamw", keras.losses.BinaryCrossentropy(from_logits=True))
+    tuner.fit(data, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
 def test_save_and_load(bert, rows, tmp_path):
     data = kft.tasks.keras_hub_dataset(bert, rows, labels=LABELS, batch_size=8, shuffle=False)
     tuner = kft.FineTuner(bert)
