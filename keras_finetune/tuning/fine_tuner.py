@@ -13,6 +13,7 @@ import rich
 from keras_finetune.tuning.argument_checks import (
     check_arguments,
     check_fit_numbers,
+    check_folder,
     check_loss_and_metrics,
     checked_callbacks,
 )
@@ -234,6 +235,7 @@ class FineTuner:
         self._check_fit_arguments(epochs, fit_args)
         callbacks = checked_callbacks(callbacks)
         check_cache_frozen(cache_frozen)
+        check_folder("cache_frozen", folder_of(cache_frozen))
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         stopping = early_stopping_callbacks(early_stopping, validated, callbacks)
         recipe = self._compilation.current_recipe()
@@ -300,7 +302,9 @@ class FineTuner:
         for name in ("epochs", "initial_epoch"):
             if name in fit_args:
                 raise ValueError(f"Each Stage says its epochs. Leave {name} out of fit_stages.")
-        check_cache_frozen(fit_args.get("cache_frozen", "auto"))
+        cache_frozen = fit_args.get("cache_frozen", "auto")
+        check_cache_frozen(cache_frozen)
+        check_folder("cache_frozen", folder_of(cache_frozen))
         stages = checked_stages(self.model, stages)
         recipe = self._compilation.current_recipe()
         histories = []
@@ -351,6 +355,7 @@ class FineTuner:
         self._check_fit_arguments(epochs, fit_args)
         epochs -= fit_args.pop("initial_epoch", 0)
         check_cache_frozen(cache_frozen)
+        check_folder("cache_frozen", folder_of(cache_frozen))
         recipe = self._compilation.current_recipe()
         for name in ("callbacks", "class_weight", "early_stopping", "verbose"):
             fit_args.pop(name, None)
