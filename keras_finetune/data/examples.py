@@ -259,12 +259,14 @@ class Examples:
         as strings. Lists of labels (multi-label) count label by label.
 
         Raises:
-            ValueError: A label is missing (None, NaN) or a float.
+            ValueError: A label is missing (None, NaN) or a float, or the labels are strings and
+                integers.
         """
         self.check_columns([column])
         if column in self.names:
             return list(self.names[column])
         distinct: set[Any] = set()
+        first: tuple[int, Any] | None = None
         for row, value in enumerate(self.column(column)):
             labels = _as_list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
             for label in labels:
@@ -273,9 +275,15 @@ class Examples:
                         f'Row {row}, column "{column}": the label is {label!r}; classes are '
                         "strings or integers. Drop rows without a label; convert floats with int()."
                     )
+                first = first or (row, label)
+                if isinstance(label, str) != isinstance(first[1], str):
+                    raise ValueError(
+                        f'Row {row}, column "{column}": the label is {label!r}, but row {first[0]} '
+                        f"has {first[1]!r}; classes are all strings or all integers. Correct the "
+                        "row that is wrong, or convert the integers with str()."
+                    )
             distinct.update(labels)
-        mixed = len({isinstance(label, str) for label in distinct}) > 1
-        return [str(label) for label in sorted(distinct, key=str if mixed else None)]
+        return [str(label) for label in sorted(distinct)]
 
 
 def _sliceable(name: Any, values: Any) -> Any:

@@ -186,7 +186,7 @@ def build_store(
         The store.
 
     Raises:
-        OSError: The disk is full.
+        OSError: The disk is full, or `path` is in no folder that can be written to.
         ValueError: `path` holds something other than a store.
 
     Example:

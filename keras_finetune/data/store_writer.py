@@ -16,6 +16,7 @@ import numpy as np
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Ragged(NamedTuple):
@@ -42,6 +43,7 @@ class StoreWriter:
 
     Raises:
         ValueError: On entering, `path` holds something other than a store.
+        OSError: On entering, the folder cannot be made.
 
     Example:
         >>> import tempfile
@@ -65,7 +67,7 @@ class StoreWriter:
         _refuse_other_files(self._path)
         self._before = _identity(self._path)
         with _full_disk_named(self._path):
-            self._unfinished.mkdir(parents=True)
+            _make_folder(self._unfinished, self._path)
         return self
 
     def append(self, chunk: Mapping[str, "np.ndarray | Ragged"]) -> None:
@@ -214,7 +216,7 @@ class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_nam
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in _FULL:
             place = next(p for p in self._path.parents if p.exists())
             free = shutil.disk_usage(place).free / 2**20
             raise OSError(
@@ -224,6 +226,20 @@ class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_nam
                 "removed. Make room, or choose another place: set the environment variable "
                 "KERAS_FINETUNE_CACHE to a folder on a larger disk.",
             ) from error
+
+
+def _make_folder(folder: Path, path: Path) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise OSError(
+            error.errno,
+            f"The store {path.name!r} cannot be made in {path.parent}, which must be a folder that "
+            f"can be written to ({error.strerror}). Choose another place: for caches set the "
+            "environment variable KERAS_FINETUNE_CACHE to such a folder.",
+        ) from None
 
 
 def _refuse_other_files(path: Path) -> None:

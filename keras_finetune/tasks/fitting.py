@@ -11,6 +11,7 @@ from keras_finetune.models.attention import Attention
 from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.recurrent_block import RecurrentBlock
 from keras_finetune.pretrained.families import FAMILIES
+from keras_finetune.tuning.label_checks import num_outputs
 
 
 def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokenizer:
@@ -82,6 +83,24 @@ def hand_on(
     """
     model.tokenizer, model.labels = tokenizer, tuple(labels)
     model.pretrained_config = getattr(backbone, "pretrained_config", None)
+
+
+def check_classes(model: keras.Model, labels: Sequence[str]) -> None:
+    """Refuse a model that tells other classes apart than a task does.
+
+    Args:
+        model: The task model.
+        labels: The name of each class.
+
+    Raises:
+        ValueError: It has more outputs, or fewer.
+    """
+    units = num_outputs(model)
+    if units is not None and units != len(labels):
+        raise ValueError(
+            f"The task has {len(labels)} classes, but the model has {units} outputs. Build the "
+            "model with the same task."
+        )
 
 
 def takes_segment_ids(model: keras.Model) -> bool:

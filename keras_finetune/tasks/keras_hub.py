@@ -105,6 +105,8 @@ def keras_hub_dataset(
         pad_values={"token_ids": pad_id, "target": pad_id},
     )
     dataset.preprocessed = True
+    if labels:
+        dataset.label_counts = np.bincount(store.column("label"), minlength=len(labels))
     return dataset
 
 

@@ -24,25 +24,44 @@ def class_numbers(
         (rows,) int64.
 
     Raises:
-        ValueError: A value is no class: out of range, unknown, missing, or a float.
+        ValueError: A value is no class: out of range, unknown, missing, or a float; or there are
+            names as well as numbers.
 
     Example:
-        >>> class_numbers(["spam", 0, "1"], ["ham", "spam"], column="label").tolist()
-        [1, 0, 1]
+        >>> class_numbers(["spam", "ham"], ["ham", "spam"], column="label").tolist()
+        [1, 0]
+        >>> class_numbers([1, "0"], ["ham", "spam"], column="label").tolist()
+        [1, 0]
     """
+    return _numbers(values, range(first_row, first_row + len(values)), labels, column)
+
+
+def _numbers(
+    values: Sequence[Any], rows: Sequence[int], labels: Sequence[str], column: str
+) -> np.ndarray:
     index = {name: number for number, name in enumerate(labels)}
     # Stars from "1" to "5" are names, however they are stored: a 1 is not the second class.
     numeric = any(_is_number(name) for name in labels)
     found = np.empty(len(values), np.int64)
-    for row, value in enumerate(values):
+    kinds = []
+    for place, (row, value) in enumerate(zip(rows, values, strict=True)):
         number: Any = value
+        kinds.append("a number")
         if isinstance(value, str) or (numeric and isinstance(value, int | np.integer)):
             number = index.get(str(value))
-            if number is None and not numeric and _is_number(str(value)):
+            if number is not None:
+                kinds[-1] = "a name"
+            elif not numeric and _is_number(str(value)):
                 number = int(value)
         if not isinstance(number, int | np.integer) or not 0 <= number < len(labels):
-            raise ValueError(_wrong(value, labels, column, first_row + row))
-        found[row] = number
+            raise ValueError(_wrong(value, labels, column, row))
+        if kinds[-1] != kinds[0]:
+            raise ValueError(
+                f"Column {column!r} has the label {value!r} in row {row}, {kinds[-1]}, but "
+                f"{values[0]!r} in row {rows[0]} is {kinds[0]}. Write them all as names, or all as "
+                f"numbers. {_known(labels)}"
+            )
+        found[place] = number
     return found
 
 
@@ -65,27 +84,30 @@ def multi_hot(
         (rows, classes) float32.
 
     Raises:
-        ValueError: A value is no list, or holds what is no class.
+        ValueError: A value is no list, or holds what is no class; or there are names as well as
+            numbers.
 
     Example:
         >>> multi_hot([["a", "c"], []], ["a", "b", "c"], column="labels").tolist()
         [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     """
-    found = np.zeros((len(values), len(labels)), np.float32)
+    rows: list[int] = []
+    listed: list[Any] = []
     for row, value in enumerate(values):
         if isinstance(value, str) or not hasattr(value, "__iter__"):
             raise ValueError(
                 f"multi_label=True expects a list of labels in each row. Column {column!r} has "
                 f"{value!r} in row {first_row + row}. Use multi_label=False for one label a row."
             )
-        found[row, class_numbers(list(value), labels, column=column, first_row=first_row + row)] = 1
+        listed += list(value)
+        rows += [row] * (len(listed) - len(rows))
+    found = np.zeros((len(values), len(labels)), np.float32)
+    found[rows, _numbers(listed, [first_row + row for row in rows], labels, column)] = 1
     return found
 
 
 def _wrong(value: Any, labels: Sequence[str], column: str, row: int) -> str:
-    shown = ", ".join(f"{number}={name!r}" for number, name in enumerate(labels[:12]))
-    start = f"Column {column!r} has the label {value!r} in row {row}"
-    known = f"The task's labels are {shown}{', ...' if len(labels) > 12 else ''}."
+    start, known = f"Column {column!r} has the label {value!r} in row {row}", _known(labels)
     if value is None or (isinstance(value, float) and np.isnan(value)):
         return f"{start}: it is missing. Leave such rows out. {known}"
     if isinstance(value, float | np.floating):
@@ -94,3 +116,8 @@ def _wrong(value: Any, labels: Sequence[str], column: str, row: int) -> str:
         return f"{start}: several labels need TextClassification(..., multi_label=True). {known}"
     hint = did_you_mean(value, labels) if isinstance(value, str) else ""
     return f"{start}, which is not one of the task's.{hint} {known}"
+
+
+def _known(labels: Sequence[str]) -> str:
+    shown = ", ".join(f"{number}={name!r}" for number, name in enumerate(labels[:12]))
+    return f"The task's labels are {shown}{', ...' if len(labels) > 12 else ''}."

@@ -13,7 +13,13 @@ from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
 from keras_finetune.tasks.encoding import encoded_store, token_columns
-from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_classes,
+    hand_on,
+    takes_segment_ids,
+    tokenizer_for,
+)
 from keras_finetune.tasks.labels import class_numbers, multi_hot
 from keras_finetune.tasks.prediction import Prediction, decode
 
@@ -176,6 +182,7 @@ class TextClassification:
         """
         if isinstance(texts, str):
             raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
+        check_classes(model, self.labels)
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
             if not texts:
@@ -206,6 +213,7 @@ class TextClassification:
         Returns:
             Accuracy, macro, micro and weighted F1, a table by class, the confusion matrix.
         """
+        check_classes(model, self.labels)
         store = self._store(read(examples))
         probabilities = self._outputs(model, store, batch_size)
         labels = store.column("label")[:]

@@ -1,8 +1,11 @@
 """Checks of the arguments of `compile` and `fit` that go on to Keras, made before it sees them."""
 
 import inspect
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, TypeGuard
 
 import keras
@@ -63,6 +66,31 @@ def check_count(**values: Any) -> None:
     for name, value in values.items():
         if not is_int(value) or value < 1:
             raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
+
+
+def check_folder(name: str, folder: "str | os.PathLike[str]") -> None:
+    """Require a folder, which need not exist yet, to be one that can be written to.
+
+    Args:
+        name: The argument's name.
+        folder: What it was given. What is in one already may be all that is wanted.
+
+    Raises:
+        ValueError: A file stands in its place, or nothing can be written there.
+    """
+    place = Path(folder).absolute()
+    if place.is_dir() and any(place.iterdir()):
+        return
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ValueError(
+            f"{name} must be a folder that can be written to. Received: {str(folder)!r}, but "
+            f"{place} takes no files ({error.strerror}). Give another folder."
+        ) from None
 
 
 def check_fit_numbers(epochs: Any, fit_args: Mapping[str, Any]) -> None:

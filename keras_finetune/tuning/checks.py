@@ -21,7 +21,12 @@ from keras_finetune.tuning.input_checks import (
     refuse_no_labels,
     takes_text,
 )
-from keras_finetune.tuning.label_checks import check_label_shape, check_labels, num_outputs
+from keras_finetune.tuning.label_checks import (
+    check_label_shape,
+    check_labels,
+    num_classes,
+    num_outputs,
+)
 from keras_finetune.tuning.label_pairs import Target, pair_labels
 from keras_finetune.tuning.token_checks import check_token_ids
 
@@ -116,7 +121,9 @@ def _check_side(
     counts = getattr(x, "label_counts", None)
     if counts is not None:
         units = num_outputs(model)
-        if units is not None and len(counts) != units:
+        # One output tells two classes apart, unless the loss wants a score of each.
+        classes = 2 if units == 1 and num_classes(model, loss) != 1 else units
+        if classes is not None and len(counts) != classes:
             raise ValueError(
                 f"The {side} has {len(counts)} classes, but the model has {units} outputs. Build "
                 "the model with the same task as the data."

@@ -39,7 +39,7 @@ from keras_finetune.tuning.prefix_choice import (
     frozen_once,
 )
 from keras_finetune.tuning.prefix_cut import find_cut
-from keras_finetune.tuning.preprocessing import without_preprocessor
+from keras_finetune.tuning.preprocessing import lists_as_arrays, without_preprocessor
 from keras_finetune.tuning.recipe import make_recipe
 from keras_finetune.tuning.report import FitReport
 from keras_finetune.tuning.saving import save_without_optimizer
@@ -244,8 +244,8 @@ class FineTuner:
             y = only_output(y)
         data = self._checked_data(x, y, validation_data, fit_args)
         classes = num_classes(self.model, recipe.compile_args.get("loss"))
-        class_weight = resolve_class_weight(class_weight, x, y, classes)
-        steps = count_steps(x, fit_args)
+        class_weight = resolve_class_weight(class_weight, data.x, data.y, classes)
+        steps = count_steps(data.x, fit_args)
         self._compilation.prepare(None if steps is None else steps * epochs_now)
         frozen = frozen_once(
             self.model,
@@ -420,13 +420,18 @@ class FineTuner:
     ) -> FitData:
         """What goes into `fit`, once it is known to fit the model, which is built for it."""
         loss = self._compilation.current_recipe().compile_args.get("loss")
-        weight, share = (fit_args.get(name) for name in ("sample_weight", "validation_split"))
-        check_fit_data(self.model, x, y, validation_data, weight, loss=loss, validation_split=share)
-        build(self.model, x)
-        check_loss(self.model, loss)
         # Keras warns of its own default for what it cannot shuffle.
         own: dict[str, Any] = {"shuffle": False} if comes_in_order(x) else {}
-        return FitData(x, y, validation_data, {**own, **fit_args})
+        data = FitData(x, y, validation_data, {**own, **fit_args})
+        data = lists_as_arrays(self.model, data)
+        weight, share = (data.fit_args.get(x) for x in ("sample_weight", "validation_split"))
+        validation_data = data.validation_data
+        check_fit_data(
+            self.model, data.x, data.y, validation_data, weight, loss=loss, validation_split=share
+        )
+        build(self.model, data.x)
+        check_loss(self.model, loss)
+        return data
 
     def _refuse_while_fitting(self, what: str) -> None:
         if self._fitting:

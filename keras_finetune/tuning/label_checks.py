@@ -237,7 +237,7 @@ def num_classes(model: keras.Model, loss: Any) -> int | None:
     kinds = {_loss_kind(target.loss) for target in targets}
     if units is None or not kinds or not kinds <= {_SPARSE, _ONE_HOT, _BINARY}:
         return None
-    return max(units, 2)
+    return 2 if units == 1 and kinds != {_SPARSE} else units
 
 
 def _loss_name(loss: Any) -> str:

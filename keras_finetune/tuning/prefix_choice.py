@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import keras
 
 from keras_finetune.models.fused import plain
+from keras_finetune.tuning.argument_checks import check_folder
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, is_arrays, split_rows
 from keras_finetune.tuning.find_rows import rows_of
@@ -104,7 +105,7 @@ class CachePlan:
 
 
 def check_cache_frozen(cache_frozen: Any) -> None:
-    """Refuse what is neither True, False, "auto" nor a folder.
+    """Refuse what is neither True, False, "auto" nor a folder that can be written to.
 
     Raises:
         ValueError: It is something else.
@@ -117,6 +118,7 @@ def check_cache_frozen(cache_frozen: Any) -> None:
         raise ValueError(
             f'cache_frozen must be "auto", True, False or a folder. Received: {cache_frozen!r}'
         )
+    check_folder("cache_frozen", cache_frozen)
 
 
 def is_asked(cache_frozen: CacheFrozen) -> bool:

@@ -162,6 +162,14 @@ def select(
     return {path: layer for block in kept for path, layer in block.items()}
 
 
+def not_built(model: keras.Model) -> str:
+    """Say that a model has no weights yet, and what to do."""
+    return (
+        f"the model {model.name!r} is not built, so that its layers have no weights. Begin it with "
+        "keras.Input, or call model.build(input_shape) first."
+    )
+
+
 def _children(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
     below = layer._flatten_layers(include_self=False, recursive=False)
     return [child for child in below if isinstance(child, keras.layers.Layer)]
@@ -270,11 +278,7 @@ def _nothing_matches(model: keras.Model, selection: Selection) -> str:
         if selection in ROLES:
             hint = f" This model has no layer with weights in the role {selection!r}."
     if not model.built or not model.weights:
-        return (
-            f"The selection {_show(selection)} cannot be found yet: the model {model.name!r} is "
-            "not built, so that its layers have no weights. Begin it with keras.Input, or call "
-            "model.build(input_shape) first."
-        )
+        return f"The selection {_show(selection)} cannot be found yet: {not_built(model)}"
     return (
         f"The selection {_show(selection)} matches no layer with weights. "
         f"Roles: {known}. Layers: {shown}.{hint}"

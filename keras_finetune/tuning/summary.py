@@ -7,7 +7,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from rich.table import Table
 
 from keras_finetune.tuning.groups import LearningRateGroup
-from keras_finetune.tuning.selection import _units, roles
+from keras_finetune.tuning.selection import _units, not_built, roles
 
 
 def summary_table(
@@ -24,7 +24,12 @@ def summary_table(
 
     Returns:
         A rich table; `rich.print` shows it.
+
+    Raises:
+        ValueError: The model is not built.
     """
+    if not model.built:
+        raise ValueError(f"There are no layers to list yet: {not_built(model)}")
     found = roles(model)
     rate_of = {id(v): group for group in groups for v in group.variables}
     table = Table(title=model.name)

@@ -182,3 +182,10 @@ def test_label_names() -> None:
 def test_label_that_is_no_class(label: object) -> None:
     with pytest.raises(ValueError, match='Row 1, column "label"'):
         Examples.from_columns({"label": [1, label]}).label_names()
+
+
+@pytest.mark.parametrize("odd", [1, True, np.int64(1)])
+def test_labels_of_two_kinds(odd: object) -> None:
+    for labels in (["neg", "pos", odd, odd], [odd, odd, "pos", "neg"], [["neg"], [], ["pos", odd]]):
+        with pytest.raises(ValueError, match=r'Row 2, column "label": .* row 0 has .*str\(\)'):
+            Examples.from_columns({"label": labels}).label_names()

@@ -179,6 +179,13 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_in_place_of_the_cache_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(NotADirectoryError, match=r"cannot be made in .*file.*KERAS_FINETUNE_CACHE"):
+        build_store(tmp_path / "file" / "store", "key", lambda: pytest.fail("encoded"))
+    assert (tmp_path / "file").read_text() == "kept"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's always-full device")
 def test_a_disk_that_is_really_full(tmp_path, monkeypatch):
     """The device /dev/full refuses every byte, as a full disk does."""

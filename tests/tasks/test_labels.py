@@ -9,7 +9,8 @@ def numbers(*values, labels=("ham", "spam")):
 
 
 def test_names_numbers_and_numbers_as_text():
-    assert numbers("ham", "spam", 0, 1, "1", np.int32(1), True) == [0, 1, 0, 1, 1, 1, 1]
+    assert numbers("ham", np.str_("spam")) == [0, 1]
+    assert numbers(0, 1, "1", np.int32(1), True) == [0, 1, 1, 1, 1]
     assert numbers("7", "8", labels=("7", "8")) == [0, 1]  # A name that looks like a number.
 
 
@@ -31,9 +32,20 @@ def test_refused(value, message):
         numbers("ham", value)
 
 
+@pytest.mark.parametrize("odd", [1, True, "1", np.int64(0)])
+def test_names_and_numbers_in_one_column_are_refused(odd):
+    for first, other in (("ham", odd), (odd, "ham")):
+        with pytest.raises(ValueError, match=r"in row 102, .* in row 100 .* all as names, or all"):
+            numbers(first, first, other, other)
+        with pytest.raises(ValueError, match=r"in row 2, .* in row 0 .* all as names, or all"):
+            multi_hot([[first], [], [other]], ["ham", "spam"], column="tags")
+
+
 def test_multi_hot():
-    found = multi_hot([["b"], [], ["a", 2]], "abc", column="tags")
-    assert found.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+    for found in ([["b"], [], ["a", "c"]], [[1], [], [0, 2]]):
+        found = multi_hot(found, "abc", column="tags")
+        assert found.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
+    assert multi_hot([[], []], "abc", column="tags").tolist() == [[0, 0, 0], [0, 0, 0]]
     with pytest.raises(ValueError, match="'z' in row 5"):
         multi_hot([["a"], ["z"]], "abc", column="tags", first_row=4)
     with pytest.raises(ValueError, match="expects a list of labels"):

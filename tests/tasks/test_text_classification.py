@@ -190,6 +190,15 @@ def test_predict_refuses_one_string(task, backbone):
         task.predict(task.build(backbone), "a film")
 
 
+@pytest.mark.parametrize("units", [1, 3])
+def test_a_model_of_other_classes_is_refused_before_it_predicts(task, backbone, reviews, units):
+    model = models.text_classifier(backbone, units, activation="sigmoid")
+    message = f"The task has 2 classes, but the model has {units} outputs"
+    for call, given in ((task.predict, reviews["text"]), (task.evaluate, reviews)):
+        with pytest.raises(ValueError, match=message):
+            call(model, given)
+
+
 def test_shuffled_predictions_are_refused(task, backbone, reviews):
     tuner = FineTuner(task.build(backbone))
     with pytest.raises(ValueError, match="shuffle=False"):

@@ -1,6 +1,7 @@
 """What `FineTuner` refuses before Keras sees it."""
 
 import math
+import os
 import re
 
 import keras
@@ -101,6 +102,23 @@ def test_fit_refuses(model, data, loss, wrong, message):
     with pytest.raises(ValueError, match=message):
         tuner.fit(*data, **wrong, verbose=0)
     assert tuner.history == {}
+
+
+@pytest.mark.parametrize("call", ["fit", "fit_stages", "estimate"])
+@pytest.mark.parametrize("below", ["", "/activations", "/proc/activations"])
+def test_what_is_no_folder_to_write_to(model, data, loss, tmp_path, call, below):
+    if below.startswith("/proc") and not os.path.exists("/proc/self"):
+        pytest.skip("needs Linux's folder that takes no files")
+    file = tmp_path / "file"
+    file.write_text("kept")
+    tuner = FineTuner(model)
+    tuner.compile("adam", loss)
+    folder = below if below.startswith("/proc") else f"{file}{below}"
+    arguments = ([Stage("head", ("head",))], *data) if call == "fit_stages" else data
+    with pytest.raises(ValueError, match="cache_frozen must be a folder that can be written to"):
+        getattr(tuner, call)(*arguments, cache_frozen=folder)
+    assert file.read_text() == "kept"
+    assert model.get_layer("block_0").trainable
 
 
 def test_numpy_numbers_are_numbers(model, data, loss):

@@ -181,6 +181,54 @@ def test_raw_text_goes_through_the_preprocessor_as_in_keras(bert, rows):
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_lists_go_through_the_preprocessor_as_in_keras(bert, rows):
+    numbers = [LABELS.index(name) for name in rows["label"]]
+    start, found = bert.get_weights(), []
+    for made in (list, lambda values: np.array(values, object if values is rows["text"] else None)):
+        bert.set_weights(start)
+        texts, labels, weights = made(rows["text"]), made(numbers), made([1.0, 2.0] * 16)
+        tuner = kft.FineTuner(bert)
+        tuner.compile("sgd", learning_rate=0.1)
+        tuner.freeze("backbone")
+        settings = {"sample_weight": weights, "batch_size": 8, "epochs": 2, "shuffle": False}
+        tuner.fit(texts, labels, validation_data=[texts, labels], verbose=0, **settings)
+        found.append([*tuner.history["val_loss"], tuner.evaluate(texts, labels, verbose=0)["loss"]])
+    assert found[0][0] != pytest.approx(found[0][1], rel=1e-3)
+    np.testing.assert_allclose(*found, rtol=1e-3)  # Dropout draws other numbers.
+
+
+def test_lists_of_pairs_and_of_nothing(bert, rows):
+    tuner = kft.FineTuner(bert)
+    pairs, numbers = (rows["text"], rows["text"]), [0, 1] * 16
+    tuner.fit(pairs, numbers, validation_split=0.25, verbose=0, class_weight="balanced")
+    assert len(tuner.history["val_loss"]) == 1
+    with pytest.raises(ValueError, match="32 rows in x, but 31 in y"):
+        tuner.fit(rows["text"], numbers[1:], verbose=0)
+    with pytest.raises(ValueError, match="training data is empty"):
+        tuner.fit([], [], verbose=0)
+    tuner.freeze("backbone")
+    with pytest.raises(ValueError, match="cache_frozen=True is not possible"):
+        tuner.fit(rows["text"], numbers, epochs=2, cache_frozen=True, verbose=0)
+
+
+def test_other_classes_than_the_model_has_are_refused(bert, rows):
+    wrong = kft.tasks.keras_hub_dataset(bert, rows, labels=[*LABELS, "mixed"])
+    with pytest.raises(ValueError, match="training data has 3 classes, but the model has 2 out"):
+        kft.FineTuner(bert).fit(wrong, verbose=0)
+
+
+def test_one_output_tells_two_classes_apart(bert, rows):
+    model = keras_hub.models.BertTextClassifier(bert.backbone, 1, bert.preprocessor)
+    data = kft.tasks.keras_hub_dataset(model, rows, labels=LABELS, batch_size=8)
+    tuner = kft.FineTuner(model)
+    tuner.freeze("backbone")
+    with pytest.raises(ValueError, match="training data has 2 classes, but the model has 1 out"):
+        tuner.fit(data, verbose=0)
+    tuner.compile("adamw", keras.losses.BinaryCrossentropy(from_logits=True))
+    tuner.fit(data, verbose=0)
+    assert len(tuner.history["loss"]) == 1
+
+
 def test_save_and_load(bert, rows, tmp_path):
     data = kft.tasks.keras_hub_dataset(bert, rows, labels=LABELS, batch_size=8, shuffle=False)
     tuner = kft.FineTuner(bert)

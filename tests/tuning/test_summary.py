@@ -1,3 +1,7 @@
+import keras
+import pytest
+
+from keras_finetune import FineTuner
 from keras_finetune.tuning import freeze, learning_rate_groups, summary_table
 
 
@@ -13,3 +17,10 @@ def test_rows(model):
     assert found["block_1"] == ("backbone", "144", "144", "0.01")
     assert found["head_logits"] == ("head", "27", "27", "0.1")
     assert found["total"] == ("", "475", "171 (36.0%)", "")
+
+
+def test_a_model_that_is_not_built_says_so():
+    tuner = FineTuner(keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)]))
+    tuner.compile("adam", "mse", learning_rate={"backbone": 1e-4, "head": 1e-3})
+    with pytest.raises(ValueError, match=r"no layers to list yet.* is not built.*keras\.Input"):
+        tuner.summary()
