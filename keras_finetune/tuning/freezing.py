@@ -50,6 +50,8 @@ def unfreeze(
 ) -> Layers:
     """Set layers trainable, and whatever contains them; their siblings stay as they are.
 
+    Where Keras's `enable_lora` was called, its update trains, and the weight beneath does not.
+
     Args:
         model: Any Keras model.
         selection: What to unfreeze; see `select`.
@@ -79,7 +81,7 @@ def _set_trainable(model: keras.Model, layers: Layers, value: bool) -> None:
         flag = value if path in chosen else bool(layer.trainable or contains_chosen)
         own = layer._trainable_variables
         if path in chosen:
-            flags = [(variable, value) for variable in own]
+            flags = [(variable, value and not _has_an_update(layer, variable)) for variable in own]
         else:
             flags = [(variable, variable.trainable) for variable in own]
         wanted.append((layer, flag, flags))
@@ -87,3 +89,9 @@ def _set_trainable(model: keras.Model, layers: Layers, value: bool) -> None:
         layer.trainable = flag
         for variable, variable_flag in variables:
             variable.trainable = variable_flag
+
+
+def _has_an_update(layer: keras.layers.Layer, variable: keras.Variable) -> bool:
+    """Tell whether Keras's `enable_lora` has a layer train an update in the place of a weight."""
+    weights = [getattr(layer, name, None) for name in ("_kernel", "_embeddings")]
+    return getattr(layer, "lora_enabled", False) and any(variable is x for x in weights)

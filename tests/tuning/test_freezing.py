@@ -68,3 +68,16 @@ def test_variables_of_a_layer_of_ones_own_keep_their_flag():
     unfreeze(model, "mine")
     assert [variable.name for variable in model.non_trainable_variables] == ["fixed"]
     assert model.layers[0].scale.trainable
+
+
+def test_with_lora_the_update_trains_in_the_place_of_the_weight():
+    model = keras.Sequential(
+        [keras.Input((3,)), keras.layers.Embedding(9, 4, name="low"), keras.layers.Dense(2)]
+    )
+    for layer in model.layers:
+        layer.enable_lora(2)
+    before = [variable.path for variable in model.trainable_variables]
+    freeze(model, "low")
+    assert all("dense" in variable.path for variable in model.trainable_variables)
+    unfreeze(model, "low")
+    assert [variable.path for variable in model.trainable_variables] == before
