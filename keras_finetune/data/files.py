@@ -83,7 +83,8 @@ def read_table(
         header: Column names, for a file without a header line.
 
     Raises:
-        ValueError: A row has more or fewer fields than the header, or there is no row.
+        ValueError: A row has more or fewer fields than the header, a quoted field has no end or
+            goes on after it, or there is no row.
     """
     path = Path(path)
     if delimiter is None:
@@ -259,9 +260,11 @@ def _table_rows(
     path: Path, options: Mapping[str, Any], columns: Sequence[str] | None
 ) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses texts over 128 KiB
-    reader = csv.reader((line for _, line in _lines(path)), **options)
+    reader = csv.reader((line for _, line in _lines(path)), strict=True, **options)
+    first = 1  # line that the row begins at
     try:
         for row in reader:
+            first = reader.line_num + 1
             if columns is not None and row and len(row) != len(columns):
                 raise ValueError(
                     f"{path}:{reader.line_num}: {len(row)} fields, expected {len(columns)} "
@@ -270,7 +273,15 @@ def _table_rows(
             if row:
                 yield row
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+        fix = (
+            "A field that begins with a quotation mark must end with one, and has those in it "
+            "twice. If they are ordinary characters, read with "
+            "keras_finetune.data.files.read_table(path, quoting=csv.QUOTE_NONE)."
+        )
+        raise ValueError(
+            f"{path}:{first}: the row that begins in this line is malformed: {error}."
+            + (f" {fix}" if "unquoted" not in str(error) else "")
+        ) from error
 
 
 def _column_types(
