@@ -1,7 +1,7 @@
 """Text classification: news, mail, sentiment, pairs of texts, one label or several."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,8 +173,8 @@ class TextClassification:
 
         Args:
             model: From `build`.
-            texts: A list or array of texts (of pairs, if the task has two text columns), or
-                examples with the task's text columns.
+            texts: A list, an array, a pandas Series or any iterable of texts (of pairs, if the task
+                has two text columns), or examples with the task's text columns.
             batch_size: int, texts computed at a time.
 
         Returns:
@@ -184,6 +184,8 @@ class TextClassification:
             raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
         check_classes(model, self.labels)
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
+        if isinstance(texts, Iterable) and not _is_table(texts):
+            texts = list(texts)
         if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
             if not texts:
                 return []
@@ -314,3 +316,9 @@ class TextClassification:
 def _gives_probabilities(model: keras.Model) -> bool:
     activation = getattr(model.layers[-1], "activation", None)
     return activation in (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def _is_table(source: Any) -> bool:
+    # Examples and pandas data frames have columns, a tf.data.Dataset has an element_spec.
+    signs = ("columns", "element_spec")
+    return isinstance(source, Mapping) or any(hasattr(source, sign) for sign in signs)

@@ -39,7 +39,10 @@ def test_predictions_keep_the_order_of_texts(task, backbone, rng):
     backwards = [p.probabilities["good"] for p in task.predict(model, texts[::-1])]
     assert backwards[::-1] == pytest.approx(together, abs=1e-5)
     assert task.predict(model, []) == []
-    assert task.predict(model, np.array(texts[:3])) == task.predict(model, texts[:3])
+    for given in (np.array(texts[:3]), iter(texts[:3]), dict.fromkeys(texts[:3]).keys()):
+        assert task.predict(model, given) == task.predict(model, texts[:3])
+    rows = ({"text": text} for text in texts[:3])
+    assert task.predict(model, rows) == task.predict(model, texts[:3])
 
 
 def test_report_agrees_with_predictions(task, backbone, reviews):
