@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rich.console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -45,13 +46,14 @@ class ClassificationReport:
 
     def table(self, title: str | None = None) -> Table:
         """Return the report as a table: a line a class, then the means."""
-        table = Table(title=title)
+        table = Table(title=title and escape(title))
         table.add_column("Class")
         for name in ("Precision", "Recall", "F1", "Rows"):
             table.add_column(name, justify="right")
         for scores in self.per_class:
             shares = (scores.precision, scores.recall, scores.f1)
-            table.add_row(scores.label, *(f"{x:.3f}" for x in shares), f"{scores.support:,}")
+            shown = (*(f"{x:.3f}" for x in shares), f"{scores.support:,}")
+            table.add_row(escape(scores.label), *shown)
         table.add_section()
         rows = f"{sum(scores.support for scores in self.per_class):,}"
         for name in ("macro_f1", "micro_f1", "weighted_f1", "accuracy"):

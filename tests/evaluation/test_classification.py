@@ -1,7 +1,9 @@
+import io
 import json
 
 import numpy as np
 import pytest
+import rich.console
 from sklearn import metrics
 
 from keras_finetune.evaluation import classification_report
@@ -82,6 +84,15 @@ def test_as_json_and_as_text():
     text = str(report)
     assert "spam" in text
     assert "macro F1" in text
+
+
+def test_names_in_brackets_are_no_markup():
+    report = classification_report([0, 1], [0, 1], label_names=["[bug]", "[/b]"])
+    assert "[bug]" in str(report)
+    assert "[/b]" in str(report)
+    console = rich.console.Console(file=io.StringIO())
+    console.print(report.table("[/b] title"))
+    assert "[/b] title" in console.file.getvalue()
 
 
 @pytest.mark.parametrize(
