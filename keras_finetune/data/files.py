@@ -155,6 +155,7 @@ def read_parquet(path: str | Path) -> Examples:
 
     Raises:
         ImportError: `pyarrow` is not installed.
+        ValueError: Two columns have one name.
     """
     try:
         import pyarrow.parquet
@@ -165,6 +166,8 @@ def read_parquet(path: str | Path) -> Examples:
         columns, num_rows = file.schema_arrow.names, file.metadata.num_rows
         noted = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     features = json.loads(noted).get("info", {}).get("features", {})
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{path}: the columns need names that differ; they are {columns}")
     names = {
         column: feature["names"]
         for column, feature in features.items()

@@ -175,6 +175,17 @@ def test_parquet(tmp_path: Path) -> None:
     assert examples.label_names() == ["no", "yes"]
 
 
+def test_parquet_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], ["a", "a"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: .* names that differ; they are \['a', 'a'\]"
+    ):
+        read_file(tmp_path / "a.parquet")
+
+
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
