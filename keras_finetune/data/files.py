@@ -132,6 +132,8 @@ def read_jsonl(path: str | Path) -> Examples:
                     raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
 
     columns, num_rows = all_keys(rows(), f"{path}:")
+    if num_rows and not columns:
+        raise ValueError(f"{path}: every object is empty; expected keys, the names of the columns")
 
     def factory() -> Iterator[dict[str, list[Any]]]:
         return tuple_chunks(([row.get(name) for name in columns] for _, row in rows()), columns)

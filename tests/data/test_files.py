@@ -87,6 +87,7 @@ def test_text_lines(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": 1}\n[1]\n', r"a\.jsonl:2: expected a mapping"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: expected a mapping"),
         ("a.jsonl", "\n", "no rows"),
+        ("a.jsonl", "{}\n{}\n", r"a\.jsonl: every object is empty"),
         ("a.csv", "a,b\n1,2\n3\n", r"a\.csv:3: 1 fields, expected 2 \(a, b\)"),
         ("a.csv", 'a,b\n"1\n2",3\n4,5,6\n', r"a\.csv:4: 3 fields, expected 2"),
         ("a.csv", 'a,b\n0,"1\n2"\n0,"x\n1,y\n', r"a\.csv:4: .* unexpected end .* end with"),
