@@ -50,7 +50,7 @@ def read_file(path: str | Path) -> Examples:
         raise FileNotFoundError(f'There is no file or folder "{path}"')
     if path.is_dir():
         return read_folder(path)
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in _READERS:
         known = ", ".join(f".{name}" for name in _READERS)
         raise ValueError(
@@ -88,7 +88,7 @@ def read_table(
     """
     path = Path(path)
     if delimiter is None:
-        delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+        delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     if quoting is None:
         quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     options: dict[str, Any] = {"delimiter": delimiter, "quoting": quoting}
@@ -251,7 +251,7 @@ def _state(path: Path) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield numbered lines; bytes that are not UTF-8 are an error with their line."""
     number = 0
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             for number, line in enumerate(file, 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -197,7 +197,8 @@ def _split_files(path: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for child in sorted(path.iterdir()) if path.is_dir() else ():
         name = _SPLIT_NAMES.get(child.name.partition(".")[0].lower())
-        readable = child.suffix in (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".gz")
+        suffixes = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".gz")
+        readable = child.suffix.lower() in suffixes
         holds_folders = child.is_dir() and any(inner.is_dir() for inner in child.iterdir())
         if name and (readable or holds_folders):
             if name in found:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_finetune.data import read
 from keras_finetune.data.files import read_file, read_table
 
 ROWS = [{"text": 'He said "no"', "label": 1}, {"text": "是的\n", "label": 0}]
@@ -38,6 +39,15 @@ def test_csv_with_quotes_and_line_breaks(tmp_path: Path, suffix: str) -> None:
     text = '\ufefftext,label\r\n"He said ""no""",1\r\n"是的\n",0\r\n'
     examples = read_file(write(tmp_path / f"a.csv{suffix}", text))
     assert list(examples) == ROWS
+
+
+@pytest.mark.parametrize("name", ["A.CSV", "A.Csv.GZ", "A.TSV"])
+def test_suffixes_in_capitals(tmp_path: Path, name: str) -> None:
+    text = "text,label\nyes,1\n".replace(",", "\t" if "TSV" in name else ",")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("GZ") else text.encode())
+    assert list(read_file(path)) == [{"text": "yes", "label": 1}]
+    assert read(path.rename(tmp_path / f"TRAIN{name[1:]}").parent, "train").column("label") == [1]
 
 
 def test_tsv_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
