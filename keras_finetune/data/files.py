@@ -184,6 +184,33 @@ def read_parquet(path: str | Path) -> Examples:
     return _checked(factory, columns, path, num_rows, names=names)
 
 
+def read_shards(paths: Sequence[Path]) -> Examples:
+    """Read Parquet files that are one set of rows together, one after the other.
+
+    Raises:
+        ValueError: Their columns differ.
+    """
+    first, *others = parts = [read_parquet(path) for path in paths]
+    for path, part in zip(paths[1:], others, strict=True):
+        if part.columns != first.columns:
+            raise ValueError(
+                f"{path}: the columns must be those of {paths[0].name}, "
+                f"{', '.join(first.columns)}; they are {', '.join(part.columns)}"
+            )
+
+    def factory() -> Iterator[dict[str, list[Any]]]:
+        for part in parts:
+            yield from part.chunks(CHUNK_ROWS)
+
+    def fingerprint() -> str:
+        return combine(*(part.fingerprint for part in parts))
+
+    num_rows = sum(map(len, parts))
+    return Examples(
+        factory, first.columns, num_rows=num_rows, names=first.names, fingerprint=fingerprint
+    )
+
+
 def read_folder(path: str | Path) -> Examples:
     """Read ``folder/label/*.txt`` and ``*.eml``: columns ``text`` and ``label``, the folder's name.
 
