@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import tokenizers
 
+from keras_finetune.data.text_checks import refuse_surrogates
+
 # Texts encoded at a time: the library's encodings are many times larger than their ids.
 _BATCH = 4_096
 
@@ -71,7 +73,7 @@ def encode_all(
         try:
             return run(batch, add_special_tokens=special_tokens)
         except TypeError:
-            _refuse_surrogates(batch, first_row + start)
+            refuse_surrogates(batch, first_row + start)
             raise
 
     lengths = np.zeros(len(inputs) + 1, np.int64)
@@ -111,15 +113,3 @@ def _one_ahead(encode: Callable[[int], Any], starts: Sequence[int]) -> Iterator[
 
 def _flat(rows: list[list[int]]) -> npt.NDArray[np.int32]:
     return np.fromiter(itertools.chain.from_iterable(rows), np.int32, sum(map(len, rows)))
-
-
-def _refuse_surrogates(batch: Sequence[Any], first_row: int) -> None:
-    for row, texts in enumerate(batch, first_row):
-        for text in (texts,) if isinstance(texts, str) else texts:
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(
-                    f"Row {row}: the text has half a character ({error.reason} at "
-                    f"{error.start}). Repair it: text.encode('utf-8', 'replace').decode()"
-                ) from None

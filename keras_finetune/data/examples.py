@@ -259,8 +259,8 @@ class Examples:
         as strings. Lists of labels (multi-label) count label by label.
 
         Raises:
-            ValueError: A label is missing (None, NaN) or a float, or the labels are strings and
-                integers.
+            ValueError: A label is missing (None, NaN), a float or a bool in a list; a list has an
+                integer twice, as vectors of 0 and 1 have; or the labels are strings and integers.
         """
         self.check_columns([column])
         if column in self.names:
@@ -268,7 +268,13 @@ class Examples:
         distinct: set[Any] = set()
         first: tuple[int, Any] | None = None
         for row, value in enumerate(self.column(column)):
-            labels = _as_list(value) if isinstance(value, (list, tuple, np.ndarray)) else [value]
+            several = isinstance(value, (list, tuple, np.ndarray))
+            labels = _as_list(value) if several else [value]
+            if several and _is_vector(labels):
+                raise ValueError(
+                    f'Row {row}, column "{column}": {labels} is a vector of 0 and 1 and holds no '
+                    "names. Give the task the names itself, in the order of the entries."
+                )
             for label in labels:
                 if not isinstance(label, (str, int, np.integer)):
                     raise ValueError(
@@ -302,6 +308,13 @@ def _as_list(values: Any) -> list[Any]:
     if isinstance(values, np.ndarray) and values.ndim == 1:
         return values.tolist()
     return list(values)
+
+
+def _is_vector(labels: list[Any]) -> bool:
+    if not all(isinstance(label, (int, np.integer, np.bool_)) for label in labels):
+        return False
+    has_bools = any(isinstance(label, (bool, np.bool_)) for label in labels)
+    return has_bools or len(set(labels)) < len(labels)
 
 
 def _num_rows(chunk: Chunk) -> int:

@@ -50,7 +50,7 @@ def read_file(path: str | Path) -> Examples:
         raise FileNotFoundError(f'There is no file or folder "{path}"')
     if path.is_dir():
         return read_folder(path)
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+    kind = path.name.lower().removesuffix(".gz").rpartition(".")[2]
     if kind not in _READERS:
         known = ", ".join(f".{name}" for name in _READERS)
         raise ValueError(
@@ -83,11 +83,12 @@ def read_table(
         header: Column names, for a file without a header line.
 
     Raises:
-        ValueError: A row has more or fewer fields than the header, or there is no row.
+        ValueError: A row has more or fewer fields than the header, a quoted field has no end or
+            goes on after it, or there is no row.
     """
     path = Path(path)
     if delimiter is None:
-        delimiter = "\t" if path.name.removesuffix(".gz").endswith(".tsv") else ","
+        delimiter = "\t" if path.name.lower().removesuffix(".gz").endswith(".tsv") else ","
     if quoting is None:
         quoting = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
     options: dict[str, Any] = {"delimiter": delimiter, "quoting": quoting}
@@ -131,6 +132,8 @@ def read_jsonl(path: str | Path) -> Examples:
                     raise ValueError(f"{path}:{number}: not a JSON object: {error}") from error
 
     columns, num_rows = all_keys(rows(), f"{path}:")
+    if num_rows and not columns:
+        raise ValueError(f"{path}: every object is empty; expected keys, the names of the columns")
 
     def factory() -> Iterator[dict[str, list[Any]]]:
         return tuple_chunks(([row.get(name) for name in columns] for _, row in rows()), columns)
@@ -154,6 +157,7 @@ def read_parquet(path: str | Path) -> Examples:
 
     Raises:
         ImportError: `pyarrow` is not installed.
+        ValueError: Two columns have one name.
     """
     try:
         import pyarrow.parquet
@@ -164,6 +168,8 @@ def read_parquet(path: str | Path) -> Examples:
         columns, num_rows = file.schema_arrow.names, file.metadata.num_rows
         noted = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
     features = json.loads(noted).get("info", {}).get("features", {})
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"{path}: the columns need names that differ; they are {columns}")
     names = {
         column: feature["names"]
         for column, feature in features.items()
@@ -176,6 +182,33 @@ def read_parquet(path: str | Path) -> Examples:
                 yield batch.to_pydict()
 
     return _checked(factory, columns, path, num_rows, names=names)
+
+
+def read_shards(paths: Sequence[Path]) -> Examples:
+    """Read Parquet files that are one set of rows together, one after the other.
+
+    Raises:
+        ValueError: Their columns differ.
+    """
+    first, *others = parts = [read_parquet(path) for path in paths]
+    for path, part in zip(paths[1:], others, strict=True):
+        if part.columns != first.columns:
+            raise ValueError(
+                f"{path}: the columns must be those of {paths[0].name}, "
+                f"{', '.join(first.columns)}; they are {', '.join(part.columns)}"
+            )
+
+    def factory() -> Iterator[dict[str, list[Any]]]:
+        for part in parts:
+            yield from part.chunks(CHUNK_ROWS)
+
+    def fingerprint() -> str:
+        return combine(*(part.fingerprint for part in parts))
+
+    num_rows = sum(map(len, parts))
+    return Examples(
+        factory, first.columns, num_rows=num_rows, names=first.names, fingerprint=fingerprint
+    )
 
 
 def read_folder(path: str | Path) -> Examples:
@@ -245,7 +278,7 @@ def _state(path: Path) -> str:
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield numbered lines; bytes that are not UTF-8 are an error with their line."""
     number = 0
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as file:
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
         try:
             for number, line in enumerate(file, 1):
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -259,9 +292,11 @@ def _table_rows(
     path: Path, options: Mapping[str, Any], columns: Sequence[str] | None
 ) -> Iterator[list[str]]:
     csv.field_size_limit(2**31 - 1)  # the default refuses texts over 128 KiB
-    reader = csv.reader((line for _, line in _lines(path)), **options)
+    reader = csv.reader((line for _, line in _lines(path)), strict=True, **options)
+    first = 1  # line that the row begins at
     try:
         for row in reader:
+            first = reader.line_num + 1
             if columns is not None and row and len(row) != len(columns):
                 raise ValueError(
                     f"{path}:{reader.line_num}: {len(row)} fields, expected {len(columns)} "
@@ -270,7 +305,15 @@ def _table_rows(
             if row:
                 yield row
     except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num}: {error}") from error
+        fix = (
+            "A field that begins with a quotation mark must end with one, and has those in it "
+            "twice. If they are ordinary characters, read with "
+            "keras_finetune.data.files.read_table(path, quoting=csv.QUOTE_NONE)."
+        )
+        raise ValueError(
+            f"{path}:{first}: the row that begins in this line is malformed: {error}."
+            + (f" {fix}" if "unquoted" not in str(error) else "")
+        ) from error
 
 
 def _column_types(

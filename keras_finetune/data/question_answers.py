@@ -39,7 +39,7 @@ def read_squad(path: str | Path) -> Examples:
     path = Path(path)
     data = path.read_bytes()
     try:
-        document = json.loads(gzip.decompress(data) if path.name.endswith(".gz") else data)
+        document = json.loads(gzip.decompress(data) if path.name.lower().endswith(".gz") else data)
     except ValueError as error:
         raise ValueError(f"{path}: not JSON: {error}") from error
     articles = document.get("data") if isinstance(document, Mapping) else None

@@ -1,13 +1,14 @@
 """Where rows come from: TFDS, files, folders, arrays, iterables, `tf.data`."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_finetune.data.catalogue import prepared_builder, tf_data_examples, tfds_examples
 from keras_finetune.data.examples import Chunk, Examples
-from keras_finetune.data.files import read_file
+from keras_finetune.data.files import read_file, read_shards
 from keras_finetune.data.fingerprint import hash_chunks
 from keras_finetune.data.rows import all_keys, dict_chunks
 from keras_finetune.data.splits import Splits, split
@@ -23,6 +24,7 @@ _SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
 }
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")  # as the Hugging Face hub names them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,8 @@ def read(
             - the name of a TFDS data set, ``"ag_news_subset"``, ``"python_docs/classification"``;
             - a path to a ``.jsonl``, ``.csv``, ``.tsv``, ``.txt``, ``.parquet`` or SQuAD ``.json``
               file, or to a folder with a folder of text files a class (see `read_file`);
-            - a folder, or a mapping, with a source a split: ``train.csv`` and ``test.csv``;
+            - a folder, or a mapping, with a source a split: ``train.csv`` and ``test.csv``, or
+              all of ``train-00000-of-00002.parquet`` and so on;
             - a mapping of column names to lists or arrays, or a pandas data frame;
             - an iterable of dict rows, which is read into memory; a missing key is None;
             - a callable that returns a fresh iterable of dict rows, all with the same keys, which
@@ -192,18 +195,36 @@ def _no_split(name: str, there_are: Iterable[str]) -> str:
     return f'There is no split "{name}". Splits: {", ".join(names)}.{did_you_mean(name, names)}'
 
 
-def _split_files(path: Path) -> dict[str, Path]:
+def _split_files(path: Path) -> dict[str, "Path | Examples"]:
     """Find train, validation and test files or folders in a folder."""
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     for child in sorted(path.iterdir()) if path.is_dir() else ():
-        name = _SPLIT_NAMES.get(child.name.partition(".")[0].lower())
-        readable = child.suffix in (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".gz")
+        shard = _SHARD.fullmatch(child.name)
+        name = _SPLIT_NAMES.get((shard[1] if shard else child.name.partition(".")[0]).lower())
+        suffixes = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet", ".gz")
+        readable = child.suffix.lower() in suffixes
         holds_folders = child.is_dir() and any(inner.is_dir() for inner in child.iterdir())
-        if name and (readable or holds_folders):
+        if name and (readable or holds_folders) and child not in found.get(name, ()):
             if name in found:
-                raise ValueError(f'"{path}" has two {name} sets: {found[name].name}, {child.name}')
-            found[name] = child
-    return found
+                first = found[name][0].name
+                raise ValueError(f'"{path}" has two {name} sets: {first}, {child.name}')
+            found[name] = _shards(child, int(shard[2])) if shard else [child]
+    return {
+        name: files[0] if len(files) == 1 else read_shards(files) for name, files in found.items()
+    }
+
+
+def _shards(path: Path, count: int) -> list[Path]:
+    """Return the files that a set is divided into, of which this is one."""
+    stem = path.name[: -len("00000-of-00000.parquet")]
+    files = [path.with_name(f"{stem}{n:05}-of-{count:05}.parquet") for n in range(count)]
+    missing = [file.name for file in files if not file.exists()]
+    if missing:
+        raise ValueError(
+            f'"{path.parent}" has {path.name}, but not {missing[0]} ({len(missing)} of {count} '
+            "files are missing). Download them all, or read a file by its own name."
+        )
+    return files
 
 
 def _in_memory(source: Iterable[Any]) -> Examples:

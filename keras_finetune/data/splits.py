@@ -1,6 +1,5 @@
 """Train, validation and test sets out of one set of rows."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,14 +40,14 @@ def split(
             ``"text"`` itself where the same text occurs twice. The sizes are then met as nearly as
             whole groups allow.
         stratify: A column, usually the label, whose proportions each set keeps, to a row. A value
-            that is too rare for that stays in train.
+            that is too rare for that stays in train. Of lists of labels each whole list is a value.
 
     Returns:
         The three sets; in each the rows keep their order.
 
     Raises:
         ValueError: There are too few rows (or groups) for the sizes, `by` and `stratify` are both
-            given, or a column is unknown.
+            given, or a column is unknown or holds dicts.
 
     Example:
         >>> rows = Examples.from_columns({"text": list("abcdefghij"), "label": [0, 1] * 5})
@@ -70,9 +69,9 @@ def split(
         )
     generator = np.random.Generator(np.random.PCG64(seed))
     if by is not None:
-        part = _grouped(_codes(examples.column(by)), sizes, generator)
+        part = _grouped(_codes(examples, by), sizes, generator)
     elif stratify is not None:
-        part = _stratified(_codes(examples.column(stratify)), sizes, generator)
+        part = _stratified(_codes(examples, stratify), sizes, generator)
     else:
         part = np.full(num_rows, _TRAIN, np.uint8)
         order = generator.permutation(num_rows)
@@ -98,10 +97,24 @@ def _num_rows(name: str, size: Any, num_rows: int) -> int:
     return max(1, round(float(size) * num_rows)) if size else 0
 
 
-def _codes(values: Sequence[Any]) -> npt.NDArray[np.int64]:
-    """Number the distinct values in order of appearance."""
+def _codes(examples: Examples, column: str) -> npt.NDArray[np.int64]:
+    """Number the distinct values of a column in order of appearance."""
     known: dict[Any, int] = {}
-    return np.array([known.setdefault(value, len(known)) for value in values], np.int64)
+    codes = []
+    for row, value in enumerate(examples.column(column)):
+        try:
+            codes.append(known.setdefault(_hashable(value), len(known)))
+        except TypeError:
+            raise ValueError(
+                f"Row {row}, column {column!r}: {value!r:.60} is a {type(value).__name__}; "
+                "expected strings, numbers, or lists of them. Make a column of such values."
+            ) from None
+    return np.array(codes, np.int64)
+
+
+def _hashable(value: Any) -> Any:
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value
 
 
 def _grouped(

@@ -44,3 +44,24 @@ def check_text(text: Any, row: int, what: str = "text", *, may_be_empty: bool = 
     else:
         fix = "Each text is one str; choose the column that holds the text."
     raise ValueError(f"Row {row}: the {what} is {text!r:.60} ({type(text).__name__}). {fix}")
+
+
+def refuse_surrogates(batch: Sequence[Any], first_row: int) -> None:
+    """Raise a `ValueError` that names the first row whose text, or one of a pair, is not Unicode.
+
+    Args:
+        batch: Texts or pairs, already checked to be `str`.
+        first_row: Number of the row of the first of them, for the message.
+
+    Raises:
+        ValueError: A text has half of a surrogate pair, as broken JSON escapes leave it.
+    """
+    for row, texts in enumerate(batch, first_row):
+        for text in (texts,) if isinstance(texts, str) else texts:
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise ValueError(
+                    f"Row {row}: the text has half a character ({error.reason} at "
+                    f"{error.start}). Repair it: text.encode('utf-8', 'replace').decode()"
+                ) from None

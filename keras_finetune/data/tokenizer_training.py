@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from keras_finetune.data.progress import track
-from keras_finetune.data.text_checks import check_text
+from keras_finetune.data.text_checks import check_text, refuse_surrogates
 from keras_finetune.data.tokenizer_files import bert_template
 from keras_finetune.suggest import did_you_mean
 
@@ -86,6 +86,7 @@ def _single_pieces(texts: Iterable[str], tokenizer: tokenizers.Tokenizer) -> lis
     characters: set[str] = set()
     for row, text in enumerate(texts):
         check_text(text, row)
+        refuse_surrogates([text], row)
         characters.update(text)
     found = set()
     for character in characters:
@@ -112,6 +113,7 @@ def _batches(texts: Iterable[str], progress: bool) -> Iterator[list[str]]:
     row = -1
     for row, text in enumerate(track(texts, "Training the tokenizer") if progress else texts):
         check_text(text, row)
+        refuse_surrogates([text], row)
         batch.append(text)
         if len(batch) == _BATCH:
             yield batch

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import rich.console
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -45,13 +46,14 @@ class ClassificationReport:
 
     def table(self, title: str | None = None) -> Table:
         """Return the report as a table: a line a class, then the means."""
-        table = Table(title=title)
+        table = Table(title=title and escape(title))
         table.add_column("Class")
         for name in ("Precision", "Recall", "F1", "Rows"):
             table.add_column(name, justify="right")
         for scores in self.per_class:
             shares = (scores.precision, scores.recall, scores.f1)
-            table.add_row(scores.label, *(f"{x:.3f}" for x in shares), f"{scores.support:,}")
+            shown = (*(f"{x:.3f}" for x in shares), f"{scores.support:,}")
+            table.add_row(escape(scores.label), *shown)
         table.add_section()
         rows = f"{sum(scores.support for scores in self.per_class):,}"
         for name in ("macro_f1", "micro_f1", "weighted_f1", "accuracy"):
@@ -101,15 +103,18 @@ def classification_report(
     Args:
         labels: (rows,) int class numbers; or (rows, classes) of 0 and 1 if a row may have several.
         predictions: (rows,) int class numbers, or (rows, classes) scores, of which the greatest
-            counts; with several labels a row, those above `threshold`.
+            counts; with several labels a row, those above `threshold`. A single column of scores,
+            (rows, 1), says class 1 above `threshold`, else class 0.
         label_names: The name of each class; its number if None.
-        threshold: float, used with several labels a row.
+        threshold: float, used with several labels a row or a single column of scores; 0 is right
+            for logits.
 
     Returns:
         A `ClassificationReport`.
 
     Raises:
-        ValueError: There are no rows, shapes differ, or a class has no name.
+        ValueError: There are no rows, shapes differ, a score is NaN, or a class has no name of its
+            own.
 
     Example:
         >>> report = classification_report([0, 0, 1, 1], [0, 1, 1, 1], label_names=["ham", "spam"])
@@ -124,10 +129,12 @@ def classification_report(
             "labels and predictions must have as many rows, at least one. Received: "
             f"{len(labels)} labels, {len(predictions)} predictions."
         )
+    if predictions.ndim == 2 and predictions.dtype.kind == "f":
+        _check_scores(predictions)
     if labels.ndim == 2:
         return _several(labels, predictions, label_names, threshold)
     if predictions.ndim == 2:
-        predictions = predictions.argmax(axis=1)
+        predictions = _classes(labels, predictions, threshold)
     for name, values in (("labels", labels), ("predictions", predictions)):
         if values.ndim != 1 or values.dtype.kind not in "iub" or (values.astype(int) < 0).any():
             raise ValueError(
@@ -144,6 +151,28 @@ def classification_report(
     counted = np.ones(len(names), bool) if label_names is not None else occurs
     accuracy = float(hits.sum() / len(labels))
     return _report(hits, matrix.sum(axis=0), matrix.sum(axis=1), names, counted, accuracy, matrix)
+
+
+def _check_scores(scores: np.ndarray) -> None:
+    rows = np.flatnonzero(np.isnan(scores).any(axis=1))
+    if len(rows):
+        raise ValueError(
+            f"predictions must be numbers. Received: NaN in row {rows[0]} ({len(rows)} rows in "
+            "all). Look for NaN in the model's weights or inputs."
+        )
+
+
+def _classes(labels: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    if scores.shape[1] > 1:
+        return scores.argmax(axis=1)
+    if scores.dtype.kind != "f":  # class numbers
+        return scores[:, 0]
+    if labels.max() > 1:
+        raise ValueError(
+            f"A single column of scores tells class 0 from class 1. Received: label "
+            f"{labels.max()}. Give class numbers, or a column of scores for each class."
+        )
+    return (scores[:, 0] > threshold).astype(np.int64)
 
 
 def _several(
@@ -203,4 +232,7 @@ def _names(label_names: Sequence[str] | None, classes: int) -> list[str]:
             f"There are {len(label_names)} label_names, but class {classes - 1} occurs, which "
             f"needs {classes}. Received: {list(label_names)}"
         )
-    return [str(name) for name in label_names]
+    names = [str(name) for name in label_names]
+    if len(set(names)) < len(names):
+        raise ValueError(f"label_names must differ. Received: {list(label_names)}")
+    return names

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from rich.markup import escape
 from rich.table import Table
 
 
@@ -26,12 +27,12 @@ def comparison_table(
     if not results:
         raise ValueError("comparison_table needs at least one run. Received none.")
     figures = list(dict.fromkeys(name for values in results.values() for name in values))
-    table = Table(title=title)
+    table = Table(title=title and escape(title))
     table.add_column("Run")
     for name in figures:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     for run, values in results.items():
-        table.add_row(run, *(_shown(values.get(name)) for name in figures))
+        table.add_row(escape(run), *(_shown(values.get(name)) for name in figures))
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import rich.console
+from rich.markup import escape
 from rich.table import Table
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -43,7 +44,7 @@ class SquadScores:
 
     def table(self, title: str | None = None) -> Table:
         """Return the scores as a table: all questions, then those with and without an answer."""
-        table = Table(title=title)
+        table = Table(title=title and escape(title))
         table.add_column("Questions")
         for name in ("Exact match", "F1", "Count"):
             table.add_column(name, justify="right")

@@ -2,7 +2,9 @@
 
 import importlib
 import importlib.metadata
+import itertools
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +65,10 @@ class TranslationScores:
 def rouge_scores(predictions: Sequence[str], references: References) -> RougeScores:
     """Compare summaries with references by ROUGE (Lin, 2004), through the package `rouge-score`.
 
-    Words are lowercased and stemmed (Porter). Where a reference has Chinese or Japanese characters,
-    each character counts as a word, since the package itself drops all that is not ASCII; then
-    nothing is stemmed.
+    Words are lowercased and stemmed (Porter). The package itself drops all that is not ASCII. Where
+    a text has other letters, words are runs of letters and digits of any script, of which those in
+    ASCII are stemmed. Where a reference has Chinese or Japanese characters, each character counts
+    as a word, and nothing is stemmed. The signature says which it was.
 
     Args:
         predictions: The summaries.
@@ -85,19 +88,23 @@ def rouge_scores(predictions: Sequence[str], references: References) -> RougeSco
     """
     several = _listed(predictions, references)
     by_character = any(_IS_CJK.search(text) for row in several for text in row)
+    texts = itertools.chain(predictions, *several)
+    beyond_ascii = any(map(_letters_beyond_ascii, texts))
     scoring = _optional("rouge_score.rouge_scorer")
     kinds = ["rouge1", "rouge2", "rougeL"]
     if by_character:
-        scorer = scoring.RougeScorer(kinds, tokenizer=_Characters())
+        way, scorer = "tok:characters", scoring.RougeScorer(kinds, tokenizer=_Characters())
+    elif beyond_ascii:
+        way, scorer = "tok:unicode-words", scoring.RougeScorer(kinds, tokenizer=_Words())
     else:
-        scorer = scoring.RougeScorer(kinds, use_stemmer=True)
+        way, scorer = "tok:words", scoring.RougeScorer(kinds, use_stemmer=True)
     totals = dict.fromkeys(kinds, 0.0)
     for text, row in zip(predictions, several, strict=True):
         found = scorer.score_multi(row, text)
         for kind in kinds:
             totals[kind] += 100 * found[kind].fmeasure / len(several)
     version = importlib.metadata.version("rouge-score")
-    way = "tok:characters" if by_character else "tok:words|stemmer:porter"
+    way += "" if by_character else "|stemmer:porter"
     return RougeScores(
         rouge1=totals["rouge1"],
         rouge2=totals["rouge2"],
@@ -157,6 +164,29 @@ class _Characters:
 
     def tokenize(self, text: str) -> list[str]:
         return _TOKEN.findall(text.lower())
+
+
+class _Words:
+    """The same of `rouge-score`, but for words with letters beyond ASCII, which are kept whole."""
+
+    def __init__(self) -> None:
+        self._ascii = _optional("rouge_score.tokenizers").DefaultTokenizer(use_stemmer=True)
+
+    def tokenize(self, text: str) -> list[str]:
+        found: list[str] = []
+        text = unicodedata.normalize("NFC", text).lower()
+        for word in "".join(c if _in_word(c) else " " for c in text).split():
+            found += self._ascii.tokenize(word) if word.isascii() else [word]
+        return found
+
+
+def _in_word(character: str) -> bool:
+    # Marks: the vowel signs of Hindi and Thai, the points of Arabic and Hebrew.
+    return character.isalnum() or unicodedata.category(character).startswith("M")
+
+
+def _letters_beyond_ascii(text: str) -> bool:
+    return not text.isascii() and any(c.isalpha() and not c.isascii() for c in text)
 
 
 def _listed(predictions: Sequence[str], references: References) -> list[list[str]]:

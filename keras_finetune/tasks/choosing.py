@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from keras_finetune.data import read, split
@@ -69,8 +70,8 @@ class PretrainedScores:
             table.add_column(heading, justify="right")
         for row in self.rows if all_layers else self.best_layers():
             table.add_row(
-                row.name,
-                row.layer,
+                escape(row.name),
+                escape(row.layer),
                 f"{row.log_evidence:.4f}",
                 f"{row.probe_accuracy:.1%}",
                 f"{row.parameters / 1e6:.1f} M",

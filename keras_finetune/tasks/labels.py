@@ -1,6 +1,6 @@
 """From label columns to class numbers, with errors that name the row."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -69,8 +69,48 @@ def _is_number(text: str) -> bool:
     return text.strip().removeprefix("-").isdigit()
 
 
+def are_vectors(rows: Iterable[Any], labels: Sequence[str], *, column: str) -> bool:
+    """Tell a column of vectors, a 0 or 1 for each label, from one of lists of labels.
+
+    The first row decides that can be only one of them. With one label or two, ``[0]`` and
+    ``[0, 1]`` are lists of class numbers as well as vectors.
+
+    Args:
+        rows: The column; no more of it is read than is needed.
+        labels: The name of each class.
+        column: The column's name, for errors.
+
+    Raises:
+        ValueError: No row decides.
+
+    Example:
+        >>> are_vectors([[0, 1], [1, 1]], ["a", "b"], column="tags")
+        True
+        >>> are_vectors([[0, 1], [1]], ["a", "b"], column="tags")
+        False
+    """
+    row = None
+    for row in rows:
+        if not _is_vector(row, labels):
+            return False
+        if _is_no_list(row) or not all(_is_class(value, labels) for value in row):
+            return True
+    if row is None:
+        return False
+    raise ValueError(
+        f"Column {column!r} has rows such as {_shown(row)}, which may be class numbers, or a 0 or "
+        f"1 for each label: every row can be read as both. Give lists of names, or of True and "
+        f"False. {_known(labels)}"
+    )
+
+
 def multi_hot(
-    values: Sequence[Any], labels: Sequence[str], *, column: str, first_row: int = 0
+    values: Sequence[Any],
+    labels: Sequence[str],
+    *,
+    column: str,
+    first_row: int = 0,
+    vectors: bool = False,
 ) -> np.ndarray:
     """Turn a column of lists of label names or class numbers into 0 and 1 for each class.
 
@@ -79,17 +119,20 @@ def multi_hot(
         labels: The name of each class.
         column: The column's name, for errors.
         first_row: Row number of the first value, for errors.
+        vectors: Whether each row has a 0 or 1 for each label instead; see `are_vectors`.
 
     Returns:
         (rows, classes) float32.
 
     Raises:
         ValueError: A value is no list, or holds what is no class; or there are names as well as
-            numbers.
+            numbers, or vectors as well as lists.
 
     Example:
         >>> multi_hot([["a", "c"], []], ["a", "b", "c"], column="labels").tolist()
         [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+        >>> multi_hot([[1, 0, 1]], ["a", "b", "c"], column="labels", vectors=True).tolist()
+        [[1.0, 0.0, 1.0]]
     """
     rows: list[int] = []
     listed: list[Any] = []
@@ -99,11 +142,49 @@ def multi_hot(
                 f"multi_label=True expects a list of labels in each row. Column {column!r} has "
                 f"{value!r} in row {first_row + row}. Use multi_label=False for one label a row."
             )
+        if vectors and not _is_vector(value, labels):
+            raise ValueError(_mixed(value, labels, column, first_row + row))
         listed += list(value)
         rows += [row] * (len(listed) - len(rows))
     found = np.zeros((len(values), len(labels)), np.float32)
+    if vectors:
+        return np.array(listed, np.float32).reshape(found.shape)
     found[rows, _numbers(listed, [first_row + row for row in rows], labels, column)] = 1
+    for row, value in enumerate(values):
+        if _is_no_list(value):
+            raise ValueError(_mixed(value, labels, column, first_row + row))
     return found
+
+
+def _is_vector(row: Any, labels: Sequence[str]) -> bool:
+    if isinstance(row, str) or not hasattr(row, "__len__") or len(row) != len(labels):
+        return False
+    kinds = (int, float, np.integer, np.floating, np.bool_)
+    return all(isinstance(value, kinds) and value in (0, 1) for value in row)
+
+
+def _is_no_list(row: Any) -> bool:
+    """Whether a row is no list of class numbers: it has bools, or a number twice."""
+    numbers = [value for value in row if not isinstance(value, str)]
+    return len(set(numbers)) < len(numbers) or any(
+        isinstance(value, bool | np.bool_) for value in numbers
+    )
+
+
+def _is_class(value: Any, labels: Sequence[str]) -> bool:
+    return isinstance(value, int | np.integer) and int(value) < len(labels)
+
+
+def _mixed(row: Any, labels: Sequence[str], column: str, number: int) -> str:
+    return (
+        f"Column {column!r} has {_shown(row)} in row {number}, which is neither a list of labels, "
+        f"each once, nor a vector as other rows are. In every row give a list of labels, or in "
+        f"every row {len(labels)} entries, a 0 or 1 for each label. {_known(labels)}"
+    )
+
+
+def _shown(row: Any) -> str:
+    return repr(row.tolist() if isinstance(row, np.ndarray) else list(row))
 
 
 def _wrong(value: Any, labels: Sequence[str], column: str, row: int) -> str:

@@ -1,7 +1,7 @@
 """Text classification: news, mail, sentiment, pairs of texts, one label or several."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from keras_finetune.tasks.fitting import (
     takes_segment_ids,
     tokenizer_for,
 )
-from keras_finetune.tasks.labels import class_numbers, multi_hot
+from keras_finetune.tasks.labels import are_vectors, class_numbers, multi_hot
 from keras_finetune.tasks.prediction import Prediction, decode
 
 
@@ -34,7 +34,7 @@ class TextClassification:
         max_length: int, tokens after which a text is cut off.
         text: Name of the text column, or a pair of names for pairs of texts.
         label: Name of the label column: label names, class numbers, or with `multi_label` lists of
-            them.
+            them, or vectors with a 0 or 1 for each label.
         multi_label: Whether a text may have several labels, or none.
         segment_ids: Whether data sets say which of two texts a token is in; None until `build`,
             which sees whether the backbone takes them.
@@ -173,8 +173,8 @@ class TextClassification:
 
         Args:
             model: From `build`.
-            texts: A list or array of texts (of pairs, if the task has two text columns), or
-                examples with the task's text columns.
+            texts: A list, an array, a pandas Series or any iterable of texts (of pairs, if the task
+                has two text columns), or examples with the task's text columns.
             batch_size: int, texts computed at a time.
 
         Returns:
@@ -184,6 +184,8 @@ class TextClassification:
             raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
         check_classes(model, self.labels)
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
+        if isinstance(texts, Iterable) and not _is_table(texts):
+            texts = list(texts)
         if isinstance(texts, list | tuple) and not (texts and isinstance(texts[0], dict)):
             if not texts:
                 return []
@@ -246,6 +248,9 @@ class TextClassification:
         examples.check_columns([*self.text, self.label] if labelled else self.text)
         options = {"kind": "text_classification", "labelled": labelled, **self.get_config()}
         del options["segment_ids"]  # They are in the store in any case.
+        vectors = labelled and self.multi_label and self._has_vectors(examples)
+        if vectors:
+            options["vectors"] = True
 
         def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:
             for name in self.text:
@@ -255,14 +260,20 @@ class TextClassification:
             )
             columns = token_columns(encoded, tokenizer)
             if labelled:
-                to_numbers = multi_hot if self.multi_label else class_numbers
-                columns["label"] = to_numbers(
-                    chunk[self.label], self.labels, column=self.label, first_row=first_row
+                place: dict[str, Any] = {"column": self.label, "first_row": first_row}
+                columns["label"] = (
+                    multi_hot(chunk[self.label], self.labels, vectors=vectors, **place)
+                    if self.multi_label
+                    else class_numbers(chunk[self.label], self.labels, **place)
                 )
             return columns
 
         total = len(examples)
         return encoded_store(examples, tokenizer, options, encode, total=total, directory=directory)
+
+    def _has_vectors(self, examples: Examples) -> bool:
+        rows = (row for chunk in examples.chunks() for row in chunk[self.label])
+        return are_vectors(rows, self.labels, column=self.label)
 
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
@@ -305,3 +316,9 @@ class TextClassification:
 def _gives_probabilities(model: keras.Model) -> bool:
     activation = getattr(model.layers[-1], "activation", None)
     return activation in (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def _is_table(source: Any) -> bool:
+    # Examples and pandas data frames have columns, a tf.data.Dataset has an element_spec.
+    signs = ("columns", "element_spec")
+    return isinstance(source, Mapping) or any(hasattr(source, sign) for sign in signs)

@@ -1,11 +1,13 @@
 """Checks of what goes into `fit`, made before the first step."""
 
 import contextlib
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_finetune.data.examples import Examples
 from keras_finetune.tuning.data_kinds import (
     arrays_in,
     count_rows,
@@ -78,6 +80,21 @@ def check_fit_data(
     _check_classes(train_counts, validation_counts)
 
 
+def _refuse_examples(side: str, x: Any) -> None:
+    """Refuse rows that no task has encoded yet, and the name of a file of them."""
+    if isinstance(x, str | Path):
+        given, received = repr(str(x)), f"{str(x)!r}, a name or a path"
+    elif isinstance(x, Examples):
+        given, received = "examples", f"{x!r}, which are not encoded"
+    else:
+        return
+    raise ValueError(
+        f"The {side} must be arrays or a data set. Received: {received}. Give "
+        f"task.dataset({given}), where task is what the model was built with, such as a "
+        "keras_finetune.tasks.TextClassification."
+    )
+
+
 def _check_classes(train: "np.ndarray | None", validation: "np.ndarray | None") -> None:
     """Refuse a single class, and classes that only the validation data has."""
     if train is None:
@@ -116,6 +133,7 @@ def _check_side(
     side: str, model: keras.Model, loss: Any, x: Any, y: Any = None, weight: Any = None
 ) -> "np.ndarray | None":
     """Check one side of the data and count its labels by class, where they are known."""
+    _refuse_examples(side, x)
     if is_tf_dataset(x) and not _takes_raw_data(model):
         _check_spec(side, model, loss, x.element_spec)
     counts = getattr(x, "label_counts", None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from keras_finetune.device import on_gpu
@@ -95,7 +96,7 @@ class Estimate:
             table.add_column(name, justify="left" if name == "Stage" else "right")
         for x in self.stages:
             table.add_row(
-                x.name,
+                escape(x.name),
                 str(x.epochs),
                 _clock(x.seconds),
                 f"{x.samples_per_second:,.0f}",

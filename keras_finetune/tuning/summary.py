@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
+from rich.markup import escape
 from rich.table import Table
 
 from keras_finetune.tuning.groups import LearningRateGroup
@@ -32,7 +33,7 @@ def summary_table(
         raise ValueError(f"There are no layers to list yet: {not_built(model)}")
     found = roles(model)
     rate_of = {id(v): group for group in groups for v in group.variables}
-    table = Table(title=model.name)
+    table = Table(title=escape(model.name))
     table.add_column("Layer")
     table.add_column("Role")
     table.add_column("Parameters", justify="right")
@@ -43,7 +44,7 @@ def summary_table(
         trainable = layer.trainable_variables
         rates = {_rate(rate_of.get(id(variable)), learning_rate) for variable in trainable}
         table.add_row(
-            path,
+            escape(path),
             "embeddings" if path in found["embeddings"] else role,
             f"{layer.count_params():,}",
             f"{sum(_size(v) for v in trainable):,}" if trainable else "no",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from keras_finetune.data import read
 from keras_finetune.data.files import read_file, read_table
 
 ROWS = [{"text": 'He said "no"', "label": 1}, {"text": "是的\n", "label": 0}]
@@ -38,6 +39,15 @@ def test_csv_with_quotes_and_line_breaks(tmp_path: Path, suffix: str) -> None:
     text = '\ufefftext,label\r\n"He said ""no""",1\r\n"是的\n",0\r\n'
     examples = read_file(write(tmp_path / f"a.csv{suffix}", text))
     assert list(examples) == ROWS
+
+
+@pytest.mark.parametrize("name", ["A.CSV", "A.Csv.GZ", "A.TSV"])
+def test_suffixes_in_capitals(tmp_path: Path, name: str) -> None:
+    text = "text,label\nyes,1\n".replace(",", "\t" if "TSV" in name else ",")
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("GZ") else text.encode())
+    assert list(read_file(path)) == [{"text": "yes", "label": 1}]
+    assert read(path.rename(tmp_path / f"TRAIN{name[1:]}").parent, "train").column("label") == [1]
 
 
 def test_tsv_takes_quotation_marks_as_they_are(tmp_path: Path) -> None:
@@ -87,8 +97,14 @@ def test_text_lines(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": 1}\n[1]\n', r"a\.jsonl:2: expected a mapping"),
         ("a.jsonl", "[1]\n", r"a\.jsonl:1: expected a mapping"),
         ("a.jsonl", "\n", "no rows"),
+        ("a.jsonl", "{}\n{}\n", r"a\.jsonl: every object is empty"),
         ("a.csv", "a,b\n1,2\n3\n", r"a\.csv:3: 1 fields, expected 2 \(a, b\)"),
         ("a.csv", 'a,b\n"1\n2",3\n4,5,6\n', r"a\.csv:4: 3 fields, expected 2"),
+        ("a.csv", 'a,b\n0,"1\n2"\n0,"x\n1,y\n', r"a\.csv:4: .* unexpected end .* end with"),
+        ("a.csv", 'a,b\n\n0,"x\n1,y\n0,"z"\n', r"a\.csv:3: .* expected after .*QUOTE_NONE"),
+        ("a.csv", 'a,b\n0,"x"y\n', r"a\.csv:2: .* expected after"),
+        ("a.csv", 'a,"b\n1,2\n', r"a\.csv:1: .* unexpected end"),
+        ("a.csv", "a,b\n1,2\n3,4\r5\n", r"a\.csv:3: .* unquoted field"),
         ("a.csv", "a,a\n1,2\n", r"names that differ; it is \['a', 'a'\]"),
         ("a.csv", "", "names that differ"),
         ("a.csv", "a,b\n", "no rows"),
@@ -168,6 +184,17 @@ def test_parquet(tmp_path: Path) -> None:
     assert len(examples) == 3000
     assert list(examples) == ROWS * 1500
     assert examples.label_names() == ["no", "yes"]
+
+
+def test_parquet_with_two_columns_of_one_name(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], ["a", "a"])
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: .* names that differ; they are \['a', 'a'\]"
+    ):
+        read_file(tmp_path / "a.parquet")
 
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,33 @@ def test_a_folder_with_a_file_a_split(tmp_path: Path) -> None:
         read(tmp_path, "train")
 
 
+def test_a_folder_as_the_hugging_face_hub_has_it(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def write(name: str, rows: list) -> None:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / f"{name}.parquet")
+
+    write("train-00000-of-00002", ROWS[:12])
+    write("train-00001-of-00002", ROWS[12:])
+    write("test-00000-of-00001", ROWS[:3])
+    train = read(tmp_path, "train")
+    assert (len(train), list(train), len(read(tmp_path, "test"))) == (20, ROWS, 3)
+    before = train.fingerprint
+    write("train-00001-of-00002", ROWS[11:])
+    assert read(tmp_path, "train").fingerprint != before
+    write("train-00001-of-00002", [{"text": "a"}])
+    with pytest.raises(ValueError, match=r"00001-of-00002\.parquet: the columns .* they are text"):
+        read(tmp_path, "train")
+    (tmp_path / "train-00000-of-00002.parquet").unlink()
+    with pytest.raises(ValueError, match=r"not train-00000-of-00002\.parquet \(1 of 2"):
+        read(tmp_path, "train")
+    write("train-00000-of-00002", ROWS)
+    write("train", ROWS)
+    with pytest.raises(ValueError, match=r"two train sets: train-00000-of-00002\.parquet, train\."):
+        read(tmp_path, "train")
+
+
 def test_a_folder_with_a_folder_a_split(tmp_path: Path) -> None:
     for name in ("train/pos/1", "train/neg/2", "train/neg/3", "test/pos/4"):
         path = tmp_path / f"{name}.txt"

@@ -1,4 +1,5 @@
 import collections
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -62,6 +63,18 @@ def test_stratify_leaves_a_rare_label_in_train() -> None:
         labels = ["a"] * 30 + ["rare"] + ["b"] * 9
         parts = split(numbers(40, label=labels), 0.3, 0.3, stratify="label", seed=seed)
         assert "rare" in parts.train.column("label")
+
+
+@pytest.mark.parametrize("as_column", [list, np.array])
+def test_lists_of_labels(as_column: Callable) -> None:
+    vectors = [[1, 0, 1], [0, 1, 1], [0, 0, 0], [1, 0, 1]] * 10
+    rows = numbers(40, tags=as_column(vectors))
+    for part, each in zip(split(rows, 0.2, 0.1, stratify="tags"), (7, 2, 1), strict=True):
+        found = collections.Counter(map(str, map(list, part.column("tags"))))
+        assert sorted(found.values()) == [each, each, 2 * each]
+    assert [len(part) for part in split(rows, 10, 10, by="tags")] == [20, 10, 10]
+    with pytest.raises(ValueError, match=r"Row 0, column 'tags': .* is a dict; expected strings"):
+        split(numbers(9, tags=[{"a": 1}] * 9), by="tags")
 
 
 def test_duplicates_stay_together_by_text() -> None:

@@ -105,6 +105,11 @@ def test_broken_files(tmp_path: Path, name: str) -> None:
         Tokenizer.load(tmp_path)
 
 
+def test_a_vocabulary_with_a_token_twice(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"vocab\.txt.* line 11 repeats 'hello' of line 6"):
+        Tokenizer.load(bert(tmp_path, UNCASED + "hello\n"))
+
+
 @needs_data
 @pytest.mark.parametrize(
     ("name", "text", "ids"),

@@ -1,7 +1,9 @@
+import io
 import json
 
 import numpy as np
 import pytest
+import rich.console
 from sklearn import metrics
 
 from keras_finetune.evaluation import classification_report
@@ -55,6 +57,13 @@ def test_scores_mean_the_greatest():
     assert classification_report([1, 0], scores).accuracy == 1.0
 
 
+def test_a_single_column_of_scores_means_yes_above_the_threshold():
+    scores = np.array([[0.1], [0.9], [0.8]])
+    assert classification_report([0, 1, 1], scores).accuracy == 1.0
+    assert classification_report([0, 1, 1], scores * 8 - 4, threshold=0).accuracy == 1.0
+    assert classification_report([0, 1, 2], [[0], [1], [2]]).accuracy == 1.0
+
+
 def test_classes_without_names_count_if_they_occur():
     labels, predictions = [0, 0, 5, 5], [0, 5, 5, 5]
     report = classification_report(labels, predictions)
@@ -77,6 +86,15 @@ def test_as_json_and_as_text():
     assert "macro F1" in text
 
 
+def test_names_in_brackets_are_no_markup():
+    report = classification_report([0, 1], [0, 1], label_names=["[bug]", "[/b]"])
+    assert "[bug]" in str(report)
+    assert "[/b]" in str(report)
+    console = rich.console.Console(file=io.StringIO())
+    console.print(report.table("[/b] title"))
+    assert "[/b] title" in console.file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("labels", "predictions", "names", "message"),
     [
@@ -86,6 +104,10 @@ def test_as_json_and_as_text():
         ([0.5, 1], [0, 1], None, "labels must be whole class numbers"),
         ([0, 1], [-1, 1], None, "predictions must be whole"),
         ([[0, 2]], [[0, 1]], None, "labels are 0 or 1"),
+        ([0, 2], [[0.1], [0.9]], None, "tells class 0 from class 1. Received: label 2"),
+        ([0, 1], [[0.1, 0.9], [np.nan, 0.1]], None, "NaN in row 1"),
+        ([[0, 1]], [[0.1, np.nan]], None, "NaN in row 0"),
+        ([0, 1], [0, 1], ["a", "a"], "label_names must differ"),
     ],
 )
 def test_refused(labels, predictions, names, message):

@@ -1,4 +1,7 @@
+import io
+
 import pytest
+import rich.console
 
 from keras_finetune.evaluation import comparison_table
 
@@ -14,6 +17,12 @@ def test_a_line_a_run():
         ["1,200", ""],
         ["", "3"],
     ]
+
+
+def test_names_in_brackets_are_no_markup():
+    console = rich.console.Console(file=io.StringIO())
+    console.print(comparison_table({"[run]": {"[/b]": 1}}, title="[red]"))
+    assert all(name in console.file.getvalue() for name in ("[run]", "[/b]", "[red]"))
 
 
 def test_no_runs():

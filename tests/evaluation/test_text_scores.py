@@ -32,6 +32,24 @@ def test_rouge_of_chinese_counts_characters():
     assert "characters" in scores.signature
 
 
+@pytest.mark.parametrize("text", ["Привет, мир!", "안녕 세계", "مرحبا بالعالم", "हिन्दी भाषा"])
+def test_rouge_of_other_scripts_counts_words(text):
+    scores = rouge_scores([text], [text.lower()])
+    assert scores.rouge1 == scores.rouge2 == pytest.approx(100)
+    assert "tok:unicode-words" in scores.signature
+    assert rouge_scores([text], [text.split()[0]]).rouge1 == pytest.approx(100 * 2 / 3)
+
+
+def test_rouge_tells_letters_with_accents_from_those_without():
+    assert rouge_scores(["été à la mer"], ["ete a la mer"]).rouge1 == pytest.approx(50)
+    assert rouge_scores(["cafe\u0301"], ["Café"]).rouge1 == pytest.approx(100)
+    # One such word changes nothing in English texts: the others are split and stemmed as before.
+    texts, references = ["It's a_red house's doors…", "é"], ["it was: the red DOOR 2", "é"]
+    mixed, english = rouge_scores(texts, references), rouge_scores(texts[:1], references[:1])
+    assert mixed.rouge1 == pytest.approx((english.rouge1 + 100) / 2)
+    assert "tok:words|stemmer:porter" in english.signature
+
+
 def test_translation_scores_are_sacrebleus_own():
     texts = ["输入一个整数。", "该值不是合法的地址。"]
     references = ["输入整数。", "该值不是合法的IPv6地址。"]

@@ -3,6 +3,7 @@ import pytest
 import rich
 
 import keras_finetune as kft
+from keras_finetune.tasks.choosing import PretrainedScore, PretrainedScores
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,12 @@ def test_ranks_candidates_and_layers(rows, save, capsys):
     assert task.tokenizer is None  # the task is as it was
     rich.print(scores.table(all_layers=True))
     assert "LogME" in capsys.readouterr().out
+
+
+def test_names_in_brackets_are_no_markup(capsys):
+    row = PretrainedScore("models/[red]", "block_0", -0.5, 0.9, 1000, 0.1, 10.0)
+    rich.print(PretrainedScores((row,)).table())
+    assert "[red]" in capsys.readouterr().out
 
 
 def test_causal_models_and_few_rows(rows, save):

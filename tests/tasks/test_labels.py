@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from keras_finetune.tasks.labels import class_numbers, multi_hot
+from keras_finetune.tasks.labels import are_vectors, class_numbers, multi_hot
 
 
 def numbers(*values, labels=("ham", "spam")):
@@ -50,6 +50,44 @@ def test_multi_hot():
         multi_hot([["a"], ["z"]], "abc", column="tags", first_row=4)
     with pytest.raises(ValueError, match="expects a list of labels"):
         multi_hot(["a"], "abc", column="tags")
+
+
+VECTORS = [[1, 0, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "expected"),
+    [
+        (VECTORS, "abc", True),
+        (np.array(VECTORS, np.float32), "abc", True),
+        ([[True, False], [False, True]], "ab", True),
+        ([[0, 1], [0, 0]], "ab", True),
+        ([[0], [1]], "a", True),
+        ([[0, 1], [1]], "ab", False),
+        ([[], [0]], "a", False),
+        ([["a", "b", "c"]], "abc", False),
+        ([], "abc", False),
+    ],
+)
+def test_vectors_are_told_from_lists(rows, labels, expected):
+    assert are_vectors(rows, labels, column="tags") is expected
+
+
+@pytest.mark.parametrize(("rows", "labels"), [([[0, 1], [1, 0]], "ab"), ([[0], [0]], "a")])
+def test_a_column_that_may_be_both_is_refused(rows, labels):
+    with pytest.raises(ValueError, match=r"'tags' has rows such as .* lists of names"):
+        are_vectors(rows, labels, column="tags")
+
+
+def test_vectors():
+    for rows in (VECTORS, np.array(VECTORS, bool), list(np.array(VECTORS, np.float32))):
+        assert multi_hot(rows, "abc", column="tags", vectors=True).tolist() == VECTORS
+    for rows in ([*VECTORS, [2]], [*VECTORS, [0, 1]], [*VECTORS, [0, 1, 2]]):
+        with pytest.raises(ValueError, match=r"in row 6, .* in every row 3 entries"):
+            multi_hot(rows, "abc", column="tags", first_row=4, vectors=True)
+    for row in ([0, 1, 1, 0], [1, 1], [True, False]):
+        with pytest.raises(ValueError, match=r"in row 5, .* in every row 3 entries"):
+            multi_hot([[0], row], "abc", column="tags", first_row=4)
 
 
 def test_names_that_are_numbers_are_names_however_they_are_stored():

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_finetune import FineTuner, models
+from keras_finetune.data import read
 from keras_finetune.tasks import TextClassification
 
 
@@ -38,7 +39,10 @@ def test_predictions_keep_the_order_of_texts(task, backbone, rng):
     backwards = [p.probabilities["good"] for p in task.predict(model, texts[::-1])]
     assert backwards[::-1] == pytest.approx(together, abs=1e-5)
     assert task.predict(model, []) == []
-    assert task.predict(model, np.array(texts[:3])) == task.predict(model, texts[:3])
+    for given in (np.array(texts[:3]), iter(texts[:3]), dict.fromkeys(texts[:3]).keys()):
+        assert task.predict(model, given) == task.predict(model, texts[:3])
+    rows = ({"text": text} for text in texts[:3])
+    assert task.predict(model, rows) == task.predict(model, texts[:3])
 
 
 def test_report_agrees_with_predictions(task, backbone, reviews):
@@ -74,6 +78,19 @@ def test_multi_label(tokenizer, backbone, reviews):
     report = task.evaluate(tuner.model, rows)
     assert report.macro_f1 > 0.9
     assert task.predict(tuner.model, ["nothing in it works at all"])[0].labels == ("long", "film")
+
+
+def test_vectors_of_labels_are_read_the_same_way_everywhere(tokenizer, backbone, monkeypatch):
+    monkeypatch.setattr("keras_finetune.data.Examples.chunks.__defaults__", (2,))
+    vectors = [[0, 1], [1, 0], [0, 1], [0, 0]]
+    rows = {"text": ["a", "b", "c", "d"], "tags": np.array(vectors)}
+    task = TextClassification(["x", "y"], tokenizer, label="tags", multi_label=True)
+    _, labels = next(iter(task.dataset(rows, shuffle=False).as_numpy_iterator()))
+    assert labels.tolist() == vectors
+    report = task.evaluate(task.build(backbone), rows)
+    assert [scores.support for scores in report.per_class] == [1, 2]
+    with pytest.raises(ValueError, match=r"Row 3, .* is a vector of 0 and 1"):
+        read(rows).label_names("tags")
 
 
 @pytest.mark.parametrize("activation", [None, "sigmoid"])

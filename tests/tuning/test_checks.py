@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -49,6 +51,18 @@ def test_validation_data_is_checked_as_well(model, data, loss, name):
     with pytest.raises(ValueError, match=message):
         tuner.fit(*data, validation_data=spoil(*data), verbose=0)
     assert tuner.history == {}
+
+
+def test_rows_that_are_not_encoded_are_refused(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    rows = kft.data.read({"text": ["a", "b"], "label": [0, 1]})
+    for x, called in ((rows, "examples"), ("rows.csv", "'rows.csv'"), (Path("a"), "'a'")):
+        for given in ({"x": x}, {"x": data[0], "y": data[1], "validation_data": x}):
+            with pytest.raises(ValueError, match=rf"Give task\.dataset\({called}\)"):
+                tuner.fit(**given)
+            with pytest.raises(ValueError, match=rf"Give task\.dataset\({called}\)"):
+                tuner.estimate(**given)
 
 
 def test_validation_class_unseen_in_training(model, data, loss):

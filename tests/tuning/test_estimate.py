@@ -140,10 +140,10 @@ def test_data_of_unknown_size_is_refused():
 def test_a_table_shows_it(capsys):
     import rich
 
-    stage = StageEstimate("head", 2, 75.0, 5.0, 10.0, 80.5, 1.25, 0.04)
+    stage = StageEstimate("[head]", 2, 75.0, 5.0, 10.0, 80.5, 1.25, 0.04)
     whole = Estimate((stage, stage), 0.1)
     assert (whole.seconds, whole.peak_memory_gb, whole.cache_gb) == (150.0, 1.25, 0.04)
     rich.print(whole)
     shown = capsys.readouterr().out
-    for part in ("head", "75 s", "1.25 GB", "0.04 GB", "10% of the computed tokens"):
+    for part in ("[head]", "75 s", "1.25 GB", "0.04 GB", "10% of the computed tokens"):
         assert part in shown

@@ -19,6 +19,14 @@ def test_rows(model):
     assert found["total"] == ("", "475", "171 (36.0%)", "")
 
 
+def test_names_in_brackets_are_no_markup(capsys):
+    layers = [keras.Input((2,)), keras.layers.Dense(2, name="[red]")]
+    FineTuner(keras.Sequential(layers, name="[bold]")).summary()
+    shown = capsys.readouterr().out
+    assert "[bold]" in shown
+    assert "[red]" in shown
+
+
 def test_a_model_that_is_not_built_says_so():
     tuner = FineTuner(keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(2)]))
     tuner.compile("adam", "mse", learning_rate={"backbone": 1e-4, "head": 1e-3})
