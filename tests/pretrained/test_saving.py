@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_finetune as kft
+from keras_finetune.pretrained.architecture import head_of_model
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,6 +47,16 @@ def test_a_model_made_here_goes_to_transformers_and_back(backbone, tokenizer, tm
     assert again.labels == LABELS
     assert again.tokenizer.encode(texts[0]) == tokenizer.encode(texts[0])
     weights_equal(model, again)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "silu"])
+def test_a_model_that_keras_loaded_is_saved_as_the_one_before(activation, backbone, tmp_path):
+    head = {"pooling": "first", "hidden_dim": 16, "hidden_activation": activation}
+    model = kft.models.text_classifier(backbone, 3, **head)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert head_of_model(loaded) == head_of_model(model)
+    assert head_of_model(loaded)[1]["hidden_activation"] == activation
 
 
 def test_pairs_of_texts_go_to_transformers(backbone, tokenizer, tmp_path):
