@@ -28,6 +28,8 @@ from keras_finetune.pretrained.tensors import Tensor
 _FLOATS = ("float32", "float16", "bfloat16")
 # Of the config that a model was loaded with, these say what is not so any more.
 _OUTDATED = ("architectures", "quantization_config", "_name_or_path", "transformers_version")
+# The two factors of what LoRA adds to a variable, and their scale.
+_Update = tuple[keras.Variable, keras.Variable, float]
 
 
 def save_pretrained(
@@ -41,7 +43,7 @@ def save_pretrained(
     """Write a model so that `transformers`, and `load_pretrained`, load it with equal logits.
 
     Everything is written to a temporary directory beside `directory`, which takes its place when
-    it is complete.
+    it is complete. LoRA of Keras's layers (`layer.enable_lora`) is merged into the weights.
 
     Args:
         model: A backbone of this library's transformer builders, or a task model on one.
@@ -55,8 +57,8 @@ def save_pretrained(
         The directory.
 
     Raises:
-        ValueError: No family has such a model, the labels or the tokenizer do not fit it, or
-            `directory` holds something else.
+        ValueError: No family has such a model or a place for all of its variables, the labels or
+            the tokenizer do not fit it, or `directory` holds something else.
 
     Example:
         >>> import tempfile
@@ -89,6 +91,8 @@ def save_pretrained(
                 "holds floating-point weights."
             )
     config["dtype"] = config["torch_dtype"] = dtype
+    updates = _updates_of(model)
+    _check_complete(variables, tensors, updates)
 
     directory.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -96,7 +100,7 @@ def save_pretrained(
         if tokenizer is not None:
             tokenizer.save(new)
             _note_inputs(new / "tokenizer_config.json", model)
-        _write_weights(new, tensors, variables, int(max_shard_gb * 1e9))
+        _write_weights(new, tensors, variables, updates, int(max_shard_gb * 1e9))
         text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
         (new / "config.json").write_text(text + "\n", "utf-8")
         new.chmod(0o755)
@@ -210,10 +214,39 @@ def _tensors_of(family: Family, config: Mapping[str, Any], kind: str | None) -> 
         yield from family.heads[kind].tensors(config)
 
 
+def _updates_of(model: keras.Model) -> dict[str, _Update]:
+    """Find what LoRA adds to kernels and embeddings, by the path of the variable."""
+    found = {}
+    for layer in model._flatten_layers():
+        for kind, name in ((keras.layers.Dense, "kernel"), (keras.layers.Embedding, "embeddings")):
+            if isinstance(layer, kind) and layer.lora_enabled:
+                a, b = (getattr(layer, f"lora_{name}_{factor}") for factor in "ab")
+                found[f"{layer.path}/{name}"] = (a, b, layer.lora_alpha / layer.lora_rank)
+    return found
+
+
+def _check_complete(
+    variables: Mapping[str, keras.Variable],
+    tensors: list[Tensor],
+    updates: Mapping[str, _Update],
+) -> None:
+    """Refuse a model with variables that would not be written."""
+    written = {tensor.variable for tensor in tensors}
+    written |= {factor.path for a, b, _ in updates.values() for factor in (a, b)}
+    left = sorted(variables.keys() - written)
+    if left:
+        raise ValueError(
+            f"The format has no place for {len(left)} of the model's variables; leaving them out "
+            f"would give other results: {', '.join(left[:8])}. Keep the model with "
+            "model.save(path)."
+        )
+
+
 def _write_weights(
     directory: Path,
     tensors: list[Tensor],
     variables: Mapping[str, keras.Variable],
+    updates: Mapping[str, _Update],
     max_bytes: int,
 ) -> None:
     """Write the weights, a file at a time, so that only one file's are copied in memory."""
@@ -234,7 +267,7 @@ def _write_weights(
             name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         values: dict[str, np.ndarray] = {}
         for tensor in shard:
-            value = _value(variables[tensor.variable])
+            value = _value(variables[tensor.variable], updates.get(tensor.variable))
             values.update(zip(tensor.names, tensor.split(value), strict=True))
         places.update(dict.fromkeys(values, name))
         # Readers that hand tensors to PyTorch ask for this note.
@@ -249,9 +282,12 @@ def _dtype(variable: keras.Variable) -> np.dtype[Any]:
     return np.dtype(keras.backend.standardize_dtype(variable.dtype))
 
 
-def _value(variable: keras.Variable) -> np.ndarray:
+def _value(variable: keras.Variable, update: _Update | None) -> np.ndarray:
     # PyTorch does not give bfloat16 to NumPy; the way over float32 loses nothing.
     value: np.ndarray = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    if update is not None:
+        a, b, scale = update
+        value = value + keras.ops.convert_to_numpy(scale * keras.ops.matmul(a, b))
     return value.astype(_dtype(variable))
 
 

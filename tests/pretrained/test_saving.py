@@ -112,6 +112,49 @@ def test_a_pretrained_backbone_brings_the_tokenizer_to_the_task(backbone, tokeni
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_updates_of_lora_are_merged(backbone, tmp_path):
+    model = kft.models.masked_language_model(backbone)
+    token_embedding = model.get_layer("token_embedding")
+    layers = [token_embedding, backbone.get_layer("block_0").feed_forward.up]
+    layers.append(model.get_layer("head_transform"))
+    for layer in layers:
+        layer.enable_lora(2, lora_alpha=6)
+        update = layer.trainable_weights[-1]
+        assert update.name.endswith("_b")
+        update.assign(np.ones(update.shape))
+    kft.save_pretrained(model, tmp_path / "m")
+    again = kft.load_pretrained(tmp_path / "m", head=True)
+    assert len(again.weights) == len(model.weights) - 6
+    np.testing.assert_allclose(
+        again.get_layer("token_embedding").embeddings, token_embedding.embeddings, atol=1e-6
+    )
+    x = {name: np.array([[1, 2, 3]], "int32") for name in ("token_ids", "mask_positions")}
+    x |= {"padding_mask": np.ones((1, 3), bool), "segment_ids": np.zeros((1, 3), "int32")}
+    x["mask_positions"] = x["mask_positions"] - 1
+    np.testing.assert_allclose(again(x), model(x), atol=1e-4)
+
+
+def test_updates_of_lora_are_merged_in_half_precision(backbone, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "whole")
+    half = kft.load_pretrained(tmp_path / "whole", dtype="bfloat16")
+    up = half.get_layer("block_0").feed_forward.up
+    up.enable_lora(2)
+    up.lora_kernel_b.assign(np.ones(up.lora_kernel_b.shape))
+    expected = keras.ops.convert_to_numpy(keras.ops.cast(up.kernel, "float32"))
+    kft.save_pretrained(half, tmp_path / "half")
+    again = kft.load_pretrained(tmp_path / "half").get_layer("block_0").feed_forward.up
+    np.testing.assert_array_equal(again.kernel, expected)
+
+
+def test_variables_without_a_place_in_the_format_are_refused(backbone, tmp_path):
+    up = backbone.get_layer("block_0").feed_forward.up
+    up._tracker.unlock()
+    up.slopes = up.add_weight(name="slopes", shape=(64,))
+    with pytest.raises(ValueError, match=r"no place for 1 of .*block_0/feed_forward/up/slopes"):
+        kft.save_pretrained(backbone, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
 def test_shards(backbone, tokenizer, tmp_path):
     kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer, max_shard_gb=5e-6)
     names = sorted(path.name for path in (tmp_path / "m").glob("*.safetensors"))
