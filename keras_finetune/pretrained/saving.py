@@ -126,6 +126,9 @@ def _config_of(
         of_head = {"tie_word_embeddings": head_arguments["tied"]}
     elif kind == "text_classifier":
         of_head = _label_config(labels, head_arguments["num_classes"])
+        multi_label = getattr(model, "multi_label", None)
+        if multi_label is not None:
+            of_head["problem_type"] = f"{'multi' if multi_label else 'single'}_label_classification"
     reasons = []
     for family in candidates:
         try:

@@ -59,6 +59,24 @@ def test_a_model_that_keras_loaded_is_saved_as_the_one_before(activation, backbo
     assert head_of_model(loaded)[1]["hidden_activation"] == activation
 
 
+@pytest.mark.parametrize("before", [None, "multi_label_classification", "regression"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_problem_type_is_that_of_the_task(before, multi_label, backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "base", tokenizer=tokenizer)
+    path = tmp_path / "base" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": before}))
+    task = kft.tasks.TextClassification(LABELS, max_length=30, multi_label=multi_label)
+    model = task.build(kft.load_pretrained(tmp_path / "base"), pooling="first", hidden_dim=16)
+    kft.save_pretrained(model, tmp_path / "model")
+    kft.tasks.save(task, model, tmp_path / "task")
+    kft.save_pretrained(kft.tasks.load(tmp_path / "task")[1], tmp_path / "loaded")
+    kft.save_pretrained(kft.load_pretrained(tmp_path / "model", head=True), tmp_path / "again")
+    expected = ("single_label_classification", "multi_label_classification")[multi_label]
+    for name in ("model", "loaded", "again"):
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["problem_type"] == expected
+
+
 def test_pairs_of_texts_go_to_transformers(backbone, tokenizer, tmp_path):
     task = kft.tasks.TextClassification(LABELS, tokenizer, max_length=30, text=("a", "b"))
     model = task.build(backbone, pooling="first", hidden_dim=16)
