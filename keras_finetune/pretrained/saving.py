@@ -257,7 +257,7 @@ def _write_weights(
     sizes = [0]
     for tensor in tensors:
         variable = variables[tensor.variable]
-        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize
+        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize * (2 if tensor.copy else 1)
         if shards[-1] and sizes[-1] + size > max_bytes:
             shards.append([])
             sizes.append(0)
@@ -272,6 +272,8 @@ def _write_weights(
         for tensor in shard:
             value = _value(variables[tensor.variable], updates.get(tensor.variable))
             values.update(zip(tensor.names, tensor.split(value), strict=True))
+            if tensor.copy:
+                values[tensor.copy] = values[tensor.names[0]]
         places.update(dict.fromkeys(values, name))
         # Readers that hand tensors to PyTorch ask for this note.
         save_file(values, directory / name, metadata={"format": "pt"})
