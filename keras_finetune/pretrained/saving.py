@@ -21,6 +21,7 @@ from keras_finetune.pretrained.architecture import (
     head_of_model,
     resolved,
 )
+from keras_finetune.pretrained.config_file import TOKEN_ROLES, config_beside
 from keras_finetune.pretrained.families import FAMILIES
 from keras_finetune.pretrained.family import Family
 from keras_finetune.pretrained.tensors import Tensor
@@ -28,6 +29,22 @@ from keras_finetune.pretrained.tensors import Tensor
 _FLOATS = ("float32", "float16", "bfloat16")
 # Of the config that a model was loaded with, these say what is not so any more.
 _OUTDATED = ("architectures", "quantization_config", "_name_or_path", "transformers_version")
+# They belong to one model, and are of no use to another.
+_OF_ONE_MODEL = {
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+}
 # The two factors of what LoRA adds to a variable, and their scale.
 _Update = tuple[keras.Variable, keras.Variable, float]
 
@@ -47,7 +64,8 @@ def save_pretrained(
 
     Args:
         model: A backbone of this library's transformer builders, or a task model on one.
-        directory: Is made, or replaced if it holds a model already.
+        directory: Is made, or replaced if it holds a model already: its weights, tokenizer and
+            `generation_config.json` go, other files stay.
         tokenizer: Default: `model.tokenizer`, which models from `load_pretrained` and from a
             task's `build` have. Without either, none is written.
         labels: The names of a classifier's classes. Default: `model.labels`.
@@ -71,13 +89,13 @@ def save_pretrained(
     """
     directory = Path(directory)
     _check_target(directory)
-    before = getattr(model, "pretrained_config", None) or {}
+    before = config_beside(tokenizer, model) or {}
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
     given_labels: Sequence[str] = getattr(model, "labels", ())
     family, config, kind = _config_of(model, before, labels or given_labels)
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config)
-        for role in ("pad", "bos", "eos", "sep", "cls"):
+        for role in TOKEN_ROLES:
             number = getattr(tokenizer, f"{role}_id")
             if config.get(f"{role}_token_id") is None:
                 config[f"{role}_token_id"] = number
@@ -308,7 +326,7 @@ def _check_target(directory: Path) -> None:
 
 
 def _replace(directory: Path, new: Path) -> None:
-    """Put a complete directory in the place of an older one, with what else that held."""
+    """Put a complete directory in the place of an older one, with what others put into that."""
     if not directory.exists():
         new.rename(directory)
         return
@@ -316,7 +334,8 @@ def _replace(directory: Path, new: Path) -> None:
     directory.rename(old / "model")
     new.rename(directory)
     for path in (old / "model").iterdir():
-        weights = path.name.startswith(("model", "pytorch_model"))
-        if not weights and not (directory / path.name).exists():
+        stale = path.name.startswith(("model", "pytorch_model"))
+        stale |= path.name.removesuffix(".gz") in _OF_ONE_MODEL
+        if not stale and not (directory / path.name).exists():
             shutil.move(path, directory / path.name)
     shutil.rmtree(old)

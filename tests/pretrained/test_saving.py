@@ -196,6 +196,49 @@ def test_saving_again_replaces_weights_and_keeps_other_files(backbone, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
+def test_saving_again_leaves_nothing_that_belonged_to_the_old_model(backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer)
+    stale = ["chat_template.jinja", "vocab.txt", "added_tokens.json", "generation_config.json"]
+    for name in [*stale, "vocab.json.gz", "notes.txt"]:
+        (tmp_path / "m" / name).write_text("{}")
+    kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer)
+    written = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    there = {path.name for path in (tmp_path / "m").iterdir()}
+    assert written < there
+    assert there.isdisjoint([*stale, "vocab.json.gz"])
+    assert "notes.txt" in there
+    kft.save_pretrained(backbone, tmp_path / "m")
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert names == ["config.json", "model.safetensors", "notes.txt"]
+
+
+@pytest.mark.parametrize("given_to", ["task", "save_pretrained"])
+def test_token_ids_are_those_of_a_new_tokenizer(given_to, tokenizer, tmp_path):
+    backbone = kft.models.transformer_decoder(128, 1, 2, 16, max_length=30)
+    kft.save_pretrained(backbone, tmp_path / "base", tokenizer=tokenizer)
+    path = tmp_path / "base" / "config.json"
+    ids = {"pad_token_id": 7, "bos_token_id": 8, "eos_token_id": [9, 10]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **ids}))
+    model = kft.load_pretrained(tmp_path / "base")
+
+    def saved(model, **more):
+        kft.save_pretrained(model, tmp_path / "again", **more)
+        config = json.loads((tmp_path / "again" / "config.json").read_text())
+        return {name: config[name] for name in ids}
+
+    assert saved(model) == ids
+    same = kft.data.Tokenizer.load(tmp_path / "base")
+    assert saved(kft.tasks.LanguageModeling(same, max_length=8).build(model)) == ids
+    new = kft.data.Tokenizer.train(["a b c"] * 3, 40, "wordpiece", progress=False)
+    expected = {name: getattr(new, name.replace("_token", "")) for name in ids}
+    assert expected["bos_token_id"] is None
+    if given_to == "task":
+        task = kft.tasks.TextClassification(LABELS, new, max_length=8)
+        assert saved(task.build(model, pooling="last", use_bias=False)) == expected
+    else:
+        assert saved(model, tokenizer=new) == expected
+
+
 def test_a_failed_save_leaves_the_old_model(backbone, tmp_path, monkeypatch):
     kft.save_pretrained(backbone, tmp_path / "m")
     before = (tmp_path / "m" / "model.safetensors").read_bytes()
