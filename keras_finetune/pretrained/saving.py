@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,14 +102,17 @@ def save_pretrained(
                 config[f"{role}_token_id"] = number
     tensors = list(_tensors_of(family, config, kind))
     variables = {variable.path: variable for variable in model.weights}
+    sizes: Counter[str] = Counter()
     for tensor in tensors:
-        dtype = keras.backend.standardize_dtype(variables[tensor.variable].dtype)
+        variable = variables[tensor.variable]
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        sizes[dtype] += int(np.prod(variable.shape))
         if dtype not in _FLOATS:
             raise ValueError(
                 f"{tensor.variable} is {dtype}. Save a model before it is quantized: this format "
                 "holds floating-point weights."
             )
-    config["dtype"] = config["torch_dtype"] = dtype
+    config["dtype"] = config["torch_dtype"] = sizes.most_common(1)[0][0]
     updates = _updates_of(model)
     _check_complete(variables, tensors, updates)
 

@@ -279,6 +279,16 @@ def test_half_precision(backbone, tokenizer, tmp_path, dtype):
         np.testing.assert_array_equal(keras.ops.cast(one, "float32"), other)
 
 
+def test_the_dtype_told_is_that_of_most_weights(backbone, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "whole")
+    half = kft.load_pretrained(tmp_path / "whole", dtype="bfloat16")
+    model = kft.models.text_classifier(half, 3, pooling="first", hidden_dim=16)
+    assert model.weights[-1].dtype == "float32"
+    kft.save_pretrained(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["dtype"] == config["torch_dtype"] == "bfloat16"
+
+
 def test_heads_that_no_family_has(backbone):
     task_model = kft.models.text_classifier(backbone, 3)
     expected = r"another head than this model, in .*hidden_dim.*pooling.*pooling='first'"
