@@ -195,7 +195,9 @@ def head_of_model(model: keras.Model) -> tuple[str | None, dict[str, Any]]:
 
 def _activation_name(layer: keras.layers.Layer) -> str:
     for name in _HIDDEN_ACTIVATIONS:
-        if activation_function(name)[0] is layer.activation:
+        # Keras has functions of most of these names, and some of ours come back from a file as its.
+        alike = (activation_function(name)[0], getattr(keras.activations, name, None))
+        if layer.activation in alike:
             return name
     return str(layer.activation)
 

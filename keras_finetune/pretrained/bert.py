@@ -118,15 +118,22 @@ def masked(config: Config) -> dict[str, Any]:
 
 
 def _masked_tensors(config: Config) -> list[Tensor]:
-    width, rows = config["hidden_size"], config["vocab_size"]
-    found = [
+    width = config["hidden_size"]
+    return [
         *linear("head_transform", "cls.predictions.transform.dense", width, width),
         *layer_norm("head_norm", "cls.predictions.transform.LayerNorm", width),
-        Tensor("head_logits/bias", ("cls.predictions.bias",), ((rows,),)),
+        *scores(config, "cls.predictions"),
     ]
-    if not config.get("tie_word_embeddings", True):
-        found += linear("head_projection", "cls.predictions.decoder", width, rows, bias=False)
-    return found
+
+
+def scores(config: Config, name: str) -> list[Tensor]:
+    """List the tensors that make scores of what a masked head has transformed."""
+    width, rows = config["hidden_size"], config["vocab_size"]
+    if config.get("tie_word_embeddings", True):
+        return [Tensor("head_logits/bias", (f"{name}.bias",), ((rows,),))]
+    # The projection's own bias counts. Older files have it under the other name only.
+    bias = Tensor("head_logits/bias", (f"{name}.decoder.bias",), ((rows,),), copy=f"{name}.bias")
+    return [bias, *linear("head_projection", f"{name}.decoder", width, rows, bias=False)]
 
 
 def answers_tensors(config: Config) -> list[Tensor]:

@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import keras
+
+from keras_finetune.data import Tokenizer
+
 Config = Mapping[str, Any]
 
 # What Hugging Face calls activations, and the names that builders have for them.
@@ -18,6 +22,8 @@ ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
+# The special tokens that a config numbers.
+TOKEN_ROLES = ("pad", "bos", "eos", "sep", "cls")
 GATED_ACTIVATIONS = {"silu": "swiglu", "swish": "swiglu", "gelu": "geglu"}
 
 
@@ -44,6 +50,27 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ValueError(f'"{path}" names no "model_type", for example "bert".')
     return config
+
+
+def config_beside(tokenizer: Tokenizer | None, model: keras.Model) -> Config | None:
+    """Return the config that a model was loaded with, as it is with a tokenizer.
+
+    Args:
+        tokenizer: What makes the model's token ids; None for the one that it was loaded with.
+        model: Perhaps from `load_pretrained`.
+
+    Returns:
+        The config, without special tokens' numbers if they are another tokenizer's; None if there
+        is none.
+    """
+    config: Config | None = getattr(model, "pretrained_config", None)
+    own = getattr(model, "tokenizer", None)
+    if config is None or tokenizer is None or tokenizer is own:
+        return config
+    if own is not None and own.fingerprint == tokenizer.fingerprint:
+        return config
+    numbers = {f"{role}_token_id" for role in TOKEN_ROLES}
+    return {key: value for key, value in config.items() if key not in numbers}
 
 
 def size(config: Config, key: str) -> int:

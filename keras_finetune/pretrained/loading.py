@@ -91,7 +91,8 @@ def load_pretrained(
         kind = head_of(family, config)
         head_arguments = family.heads[kind].arguments(config)
         tensors = tensors + [
-            _without_prefix(tensor, family.prefix) for tensor in family.heads[kind].tensors(config)
+            _as_stored(_without_prefix(tensor, family.prefix), weights)
+            for tensor in family.heads[kind].tensors(config)
         ]
         labels = label_names(config) if kind == "text_classifier" else ()
     expected = expected_shapes(tensors)
@@ -148,6 +149,12 @@ def _read_tokenizer(directory: Path) -> Tokenizer | None:
 
 def _without_prefix(tensor: Tensor, prefix: str) -> Tensor:
     return replace(tensor, names=tuple(name.removeprefix(prefix) for name in tensor.names))
+
+
+def _as_stored(tensor: Tensor, weights: Weights) -> Tensor:
+    if tensor.names[0] not in weights.shapes and tensor.copy in weights.shapes:
+        return replace(tensor, names=(tensor.copy,))
+    return tensor
 
 
 def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: Weights) -> None:

@@ -45,15 +45,12 @@ def _masked(config: Config) -> dict[str, Any]:
 
 
 def _masked_tensors(config: Config) -> list[Tensor]:
-    width, rows = config["hidden_size"], config["vocab_size"]
-    found = [
+    width = config["hidden_size"]
+    return [
         *linear("head_transform", "lm_head.dense", width, width),
         *layer_norm("head_norm", "lm_head.layer_norm", width),
-        Tensor("head_logits/bias", ("lm_head.bias",), ((rows,),)),
+        *bert.scores(config, "lm_head"),
     ]
-    if not config.get("tie_word_embeddings", True):
-        found += linear("head_projection", "lm_head.decoder", width, rows, bias=False)
-    return found
 
 
 FAMILY = Family(

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from keras_finetune.pretrained.architecture import (
     head_of_model,
     resolved,
 )
+from keras_finetune.pretrained.config_file import TOKEN_ROLES, config_beside
 from keras_finetune.pretrained.families import FAMILIES
 from keras_finetune.pretrained.family import Family
 from keras_finetune.pretrained.tensors import Tensor
@@ -28,6 +30,24 @@ from keras_finetune.pretrained.tensors import Tensor
 _FLOATS = ("float32", "float16", "bfloat16")
 # Of the config that a model was loaded with, these say what is not so any more.
 _OUTDATED = ("architectures", "quantization_config", "_name_or_path", "transformers_version")
+# They belong to one model, and are of no use to another.
+_OF_ONE_MODEL = {
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+}
+# The two factors of what LoRA adds to a variable, and their scale.
+_Update = tuple[keras.Variable, keras.Variable, float]
 
 
 def save_pretrained(
@@ -41,11 +61,12 @@ def save_pretrained(
     """Write a model so that `transformers`, and `load_pretrained`, load it with equal logits.
 
     Everything is written to a temporary directory beside `directory`, which takes its place when
-    it is complete.
+    it is complete. LoRA of Keras's layers (`layer.enable_lora`) is merged into the weights.
 
     Args:
         model: A backbone of this library's transformer builders, or a task model on one.
-        directory: Is made, or replaced if it holds a model already.
+        directory: Is made, or replaced if it holds a model already: its weights, tokenizer and
+            `generation_config.json` go, other files stay.
         tokenizer: Default: `model.tokenizer`, which models from `load_pretrained` and from a
             task's `build` have. Without either, none is written.
         labels: The names of a classifier's classes. Default: `model.labels`.
@@ -55,8 +76,8 @@ def save_pretrained(
         The directory.
 
     Raises:
-        ValueError: No family has such a model, the labels or the tokenizer do not fit it, or
-            `directory` holds something else.
+        ValueError: No family has such a model or a place for all of its variables, the labels or
+            the tokenizer do not fit it, or `directory` holds something else.
 
     Example:
         >>> import tempfile
@@ -69,26 +90,31 @@ def save_pretrained(
     """
     directory = Path(directory)
     _check_target(directory)
-    before = getattr(model, "pretrained_config", None) or {}
+    before = config_beside(tokenizer, model) or {}
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
     given_labels: Sequence[str] = getattr(model, "labels", ())
     family, config, kind = _config_of(model, before, labels or given_labels)
     if tokenizer is not None:
         _check_tokenizer(tokenizer, config)
-        for role in ("pad", "bos", "eos", "sep", "cls"):
+        for role in TOKEN_ROLES:
             number = getattr(tokenizer, f"{role}_id")
             if config.get(f"{role}_token_id") is None:
                 config[f"{role}_token_id"] = number
     tensors = list(_tensors_of(family, config, kind))
     variables = {variable.path: variable for variable in model.weights}
+    sizes: Counter[str] = Counter()
     for tensor in tensors:
-        dtype = keras.backend.standardize_dtype(variables[tensor.variable].dtype)
+        variable = variables[tensor.variable]
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        sizes[dtype] += int(np.prod(variable.shape))
         if dtype not in _FLOATS:
             raise ValueError(
                 f"{tensor.variable} is {dtype}. Save a model before it is quantized: this format "
                 "holds floating-point weights."
             )
-    config["dtype"] = config["torch_dtype"] = dtype
+    config["dtype"] = config["torch_dtype"] = sizes.most_common(1)[0][0]
+    updates = _updates_of(model)
+    _check_complete(variables, tensors, updates)
 
     directory.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
@@ -96,7 +122,7 @@ def save_pretrained(
         if tokenizer is not None:
             tokenizer.save(new)
             _note_inputs(new / "tokenizer_config.json", model)
-        _write_weights(new, tensors, variables, int(max_shard_gb * 1e9))
+        _write_weights(new, tensors, variables, updates, int(max_shard_gb * 1e9))
         text = json.dumps(config, indent=2, ensure_ascii=False, sort_keys=True)
         (new / "config.json").write_text(text + "\n", "utf-8")
         new.chmod(0o755)
@@ -122,6 +148,9 @@ def _config_of(
         of_head = {"tie_word_embeddings": head_arguments["tied"]}
     elif kind == "text_classifier":
         of_head = _label_config(labels, head_arguments["num_classes"])
+        multi_label = getattr(model, "multi_label", None)
+        if multi_label is not None:
+            of_head["problem_type"] = f"{'multi' if multi_label else 'single'}_label_classification"
     reasons = []
     for family in candidates:
         try:
@@ -210,10 +239,39 @@ def _tensors_of(family: Family, config: Mapping[str, Any], kind: str | None) -> 
         yield from family.heads[kind].tensors(config)
 
 
+def _updates_of(model: keras.Model) -> dict[str, _Update]:
+    """Find what LoRA adds to kernels and embeddings, by the path of the variable."""
+    found = {}
+    for layer in model._flatten_layers():
+        for kind, name in ((keras.layers.Dense, "kernel"), (keras.layers.Embedding, "embeddings")):
+            if isinstance(layer, kind) and layer.lora_enabled:
+                a, b = (getattr(layer, f"lora_{name}_{factor}") for factor in "ab")
+                found[f"{layer.path}/{name}"] = (a, b, layer.lora_alpha / layer.lora_rank)
+    return found
+
+
+def _check_complete(
+    variables: Mapping[str, keras.Variable],
+    tensors: list[Tensor],
+    updates: Mapping[str, _Update],
+) -> None:
+    """Refuse a model with variables that would not be written."""
+    written = {tensor.variable for tensor in tensors}
+    written |= {factor.path for a, b, _ in updates.values() for factor in (a, b)}
+    left = sorted(variables.keys() - written)
+    if left:
+        raise ValueError(
+            f"The format has no place for {len(left)} of the model's variables; leaving them out "
+            f"would give other results: {', '.join(left[:8])}. Keep the model with "
+            "model.save(path)."
+        )
+
+
 def _write_weights(
     directory: Path,
     tensors: list[Tensor],
     variables: Mapping[str, keras.Variable],
+    updates: Mapping[str, _Update],
     max_bytes: int,
 ) -> None:
     """Write the weights, a file at a time, so that only one file's are copied in memory."""
@@ -221,7 +279,7 @@ def _write_weights(
     sizes = [0]
     for tensor in tensors:
         variable = variables[tensor.variable]
-        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize
+        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize * (2 if tensor.copy else 1)
         if shards[-1] and sizes[-1] + size > max_bytes:
             shards.append([])
             sizes.append(0)
@@ -234,8 +292,10 @@ def _write_weights(
             name = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         values: dict[str, np.ndarray] = {}
         for tensor in shard:
-            value = _value(variables[tensor.variable])
+            value = _value(variables[tensor.variable], updates.get(tensor.variable))
             values.update(zip(tensor.names, tensor.split(value), strict=True))
+            if tensor.copy:
+                values[tensor.copy] = values[tensor.names[0]]
         places.update(dict.fromkeys(values, name))
         # Readers that hand tensors to PyTorch ask for this note.
         save_file(values, directory / name, metadata={"format": "pt"})
@@ -249,9 +309,12 @@ def _dtype(variable: keras.Variable) -> np.dtype[Any]:
     return np.dtype(keras.backend.standardize_dtype(variable.dtype))
 
 
-def _value(variable: keras.Variable) -> np.ndarray:
+def _value(variable: keras.Variable, update: _Update | None) -> np.ndarray:
     # PyTorch does not give bfloat16 to NumPy; the way over float32 loses nothing.
     value: np.ndarray = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
+    if update is not None:
+        a, b, scale = update
+        value = value + keras.ops.convert_to_numpy(scale * keras.ops.matmul(a, b))
     return value.astype(_dtype(variable))
 
 
@@ -267,7 +330,7 @@ def _check_target(directory: Path) -> None:
 
 
 def _replace(directory: Path, new: Path) -> None:
-    """Put a complete directory in the place of an older one, with what else that held."""
+    """Put a complete directory in the place of an older one, with what others put into that."""
     if not directory.exists():
         new.rename(directory)
         return
@@ -275,7 +338,8 @@ def _replace(directory: Path, new: Path) -> None:
     directory.rename(old / "model")
     new.rename(directory)
     for path in (old / "model").iterdir():
-        weights = path.name.startswith(("model", "pytorch_model"))
-        if not weights and not (directory / path.name).exists():
+        stale = path.name.startswith(("model", "pytorch_model"))
+        stale |= path.name.removesuffix(".gz") in _OF_ONE_MODEL
+        if not stale and not (directory / path.name).exists():
             shutil.move(path, directory / path.name)
     shutil.rmtree(old)

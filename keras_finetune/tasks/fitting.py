@@ -10,6 +10,7 @@ from keras_finetune.models import language_model
 from keras_finetune.models.attention import Attention
 from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.recurrent_block import RecurrentBlock
+from keras_finetune.pretrained.config_file import config_beside
 from keras_finetune.pretrained.families import FAMILIES
 from keras_finetune.tuning.label_checks import num_outputs
 
@@ -81,8 +82,8 @@ def hand_on(
         tokenizer: What makes its token ids.
         labels: The names of its classes.
     """
+    model.pretrained_config = config_beside(tokenizer, backbone)
     model.tokenizer, model.labels = tokenizer, tuple(labels)
-    model.pretrained_config = getattr(backbone, "pretrained_config", None)
 
 
 def check_classes(model: keras.Model, labels: Sequence[str]) -> None:

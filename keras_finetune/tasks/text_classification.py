@@ -115,6 +115,7 @@ class TextClassification:
             model: Gives logits or probabilities, (batch, classes).
             learning_rate: float, AdamW's, until `FineTuner.compile` says otherwise.
         """
+        model.multi_label = self.multi_label  # `save_pretrained` writes it.
         probabilities = _gives_probabilities(model)
         threshold = 0.5 if probabilities else 0.0
         kind = keras.losses.BinaryCrossentropy

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 import keras_finetune as kft
 
@@ -88,6 +88,26 @@ def test_equal_to_transformers(family, suffix, make_theirs, batch, tmp_path):
     assert all("pooler" in name for name in before.keys() - after.keys())
     for name, value in after.items():
         assert value.tobytes() == before[name].tobytes(), name
+
+
+@pytest.mark.parametrize(("family", "name"), [("bert", "cls.predictions"), ("roberta", "lm_head")])
+def test_the_bias_of_an_untied_masked_head(family, name, make_theirs, batch, tmp_path):
+    model = make_theirs(family, "ForMaskedLM", tie_word_embeddings=False)
+    model.save_pretrained(tmp_path / "theirs")
+    ours = kft.load_pretrained(tmp_path / "theirs", head=True)
+    inputs = inputs_for(ours, batch, model.config.pad_token_id)
+    mask, expected = inputs["padding_mask"], their_outputs(model, inputs)
+    np.testing.assert_allclose(our_outputs(ours, inputs)[mask], expected[mask], atol=1e-4)
+    kft.save_pretrained(ours, tmp_path / "ours")
+    again = type(model).from_pretrained(tmp_path / "ours").eval()
+    np.testing.assert_array_equal(their_outputs(again, inputs), expected)
+    # Older files have it under one name.
+    tensors = load_file(tmp_path / "ours" / "model.safetensors")
+    bias = tensors.pop(f"{name}.decoder.bias")
+    np.testing.assert_array_equal(tensors[f"{name}.bias"], bias)
+    save_file(tensors, tmp_path / "ours" / "model.safetensors")
+    older = kft.load_pretrained(tmp_path / "ours", head=True)
+    np.testing.assert_array_equal(our_outputs(older, inputs), our_outputs(ours, inputs))
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_finetune as kft
+from keras_finetune.pretrained.architecture import head_of_model
 
 transformers = pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,6 +47,34 @@ def test_a_model_made_here_goes_to_transformers_and_back(backbone, tokenizer, tm
     assert again.labels == LABELS
     assert again.tokenizer.encode(texts[0]) == tokenizer.encode(texts[0])
     weights_equal(model, again)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "silu"])
+def test_a_model_that_keras_loaded_is_saved_as_the_one_before(activation, backbone, tmp_path):
+    head = {"pooling": "first", "hidden_dim": 16, "hidden_activation": activation}
+    model = kft.models.text_classifier(backbone, 3, **head)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert head_of_model(loaded) == head_of_model(model)
+    assert head_of_model(loaded)[1]["hidden_activation"] == activation
+
+
+@pytest.mark.parametrize("before", [None, "multi_label_classification", "regression"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_problem_type_is_that_of_the_task(before, multi_label, backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "base", tokenizer=tokenizer)
+    path = tmp_path / "base" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "problem_type": before}))
+    task = kft.tasks.TextClassification(LABELS, max_length=30, multi_label=multi_label)
+    model = task.build(kft.load_pretrained(tmp_path / "base"), pooling="first", hidden_dim=16)
+    kft.save_pretrained(model, tmp_path / "model")
+    kft.tasks.save(task, model, tmp_path / "task")
+    kft.save_pretrained(kft.tasks.load(tmp_path / "task")[1], tmp_path / "loaded")
+    kft.save_pretrained(kft.load_pretrained(tmp_path / "model", head=True), tmp_path / "again")
+    expected = ("single_label_classification", "multi_label_classification")[multi_label]
+    for name in ("model", "loaded", "again"):
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["problem_type"] == expected
 
 
 def test_pairs_of_texts_go_to_transformers(backbone, tokenizer, tmp_path):
@@ -101,6 +130,49 @@ def test_a_pretrained_backbone_brings_the_tokenizer_to_the_task(backbone, tokeni
     assert np.isfinite(history.history["loss"][0])
 
 
+def test_updates_of_lora_are_merged(backbone, tmp_path):
+    model = kft.models.masked_language_model(backbone)
+    token_embedding = model.get_layer("token_embedding")
+    layers = [token_embedding, backbone.get_layer("block_0").feed_forward.up]
+    layers.append(model.get_layer("head_transform"))
+    for layer in layers:
+        layer.enable_lora(2, lora_alpha=6)
+        update = layer.trainable_weights[-1]
+        assert update.name.endswith("_b")
+        update.assign(np.ones(update.shape))
+    kft.save_pretrained(model, tmp_path / "m")
+    again = kft.load_pretrained(tmp_path / "m", head=True)
+    assert len(again.weights) == len(model.weights) - 6
+    np.testing.assert_allclose(
+        again.get_layer("token_embedding").embeddings, token_embedding.embeddings, atol=1e-6
+    )
+    x = {name: np.array([[1, 2, 3]], "int32") for name in ("token_ids", "mask_positions")}
+    x |= {"padding_mask": np.ones((1, 3), bool), "segment_ids": np.zeros((1, 3), "int32")}
+    x["mask_positions"] = x["mask_positions"] - 1
+    np.testing.assert_allclose(again(x), model(x), atol=1e-4)
+
+
+def test_updates_of_lora_are_merged_in_half_precision(backbone, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "whole")
+    half = kft.load_pretrained(tmp_path / "whole", dtype="bfloat16")
+    up = half.get_layer("block_0").feed_forward.up
+    up.enable_lora(2)
+    up.lora_kernel_b.assign(np.ones(up.lora_kernel_b.shape))
+    expected = keras.ops.convert_to_numpy(keras.ops.cast(up.kernel, "float32"))
+    kft.save_pretrained(half, tmp_path / "half")
+    again = kft.load_pretrained(tmp_path / "half").get_layer("block_0").feed_forward.up
+    np.testing.assert_array_equal(again.kernel, expected)
+
+
+def test_variables_without_a_place_in_the_format_are_refused(backbone, tmp_path):
+    up = backbone.get_layer("block_0").feed_forward.up
+    up._tracker.unlock()
+    up.slopes = up.add_weight(name="slopes", shape=(64,))
+    with pytest.raises(ValueError, match=r"no place for 1 of .*block_0/feed_forward/up/slopes"):
+        kft.save_pretrained(backbone, tmp_path / "m")
+    assert not list(tmp_path.iterdir())
+
+
 def test_shards(backbone, tokenizer, tmp_path):
     kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer, max_shard_gb=5e-6)
     names = sorted(path.name for path in (tmp_path / "m").glob("*.safetensors"))
@@ -122,6 +194,49 @@ def test_saving_again_replaces_weights_and_keeps_other_files(backbone, tmp_path)
     names = sorted(path.name for path in (tmp_path / "m").iterdir())
     assert names == ["README.md", "config.json", "model.safetensors"]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_saving_again_leaves_nothing_that_belonged_to_the_old_model(backbone, tokenizer, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer)
+    stale = ["chat_template.jinja", "vocab.txt", "added_tokens.json", "generation_config.json"]
+    for name in [*stale, "vocab.json.gz", "notes.txt"]:
+        (tmp_path / "m" / name).write_text("{}")
+    kft.save_pretrained(backbone, tmp_path / "m", tokenizer=tokenizer)
+    written = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    there = {path.name for path in (tmp_path / "m").iterdir()}
+    assert written < there
+    assert there.isdisjoint([*stale, "vocab.json.gz"])
+    assert "notes.txt" in there
+    kft.save_pretrained(backbone, tmp_path / "m")
+    names = sorted(path.name for path in (tmp_path / "m").iterdir())
+    assert names == ["config.json", "model.safetensors", "notes.txt"]
+
+
+@pytest.mark.parametrize("given_to", ["task", "save_pretrained"])
+def test_token_ids_are_those_of_a_new_tokenizer(given_to, tokenizer, tmp_path):
+    backbone = kft.models.transformer_decoder(128, 1, 2, 16, max_length=30)
+    kft.save_pretrained(backbone, tmp_path / "base", tokenizer=tokenizer)
+    path = tmp_path / "base" / "config.json"
+    ids = {"pad_token_id": 7, "bos_token_id": 8, "eos_token_id": [9, 10]}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **ids}))
+    model = kft.load_pretrained(tmp_path / "base")
+
+    def saved(model, **more):
+        kft.save_pretrained(model, tmp_path / "again", **more)
+        config = json.loads((tmp_path / "again" / "config.json").read_text())
+        return {name: config[name] for name in ids}
+
+    assert saved(model) == ids
+    same = kft.data.Tokenizer.load(tmp_path / "base")
+    assert saved(kft.tasks.LanguageModeling(same, max_length=8).build(model)) == ids
+    new = kft.data.Tokenizer.train(["a b c"] * 3, 40, "wordpiece", progress=False)
+    expected = {name: getattr(new, name.replace("_token", "")) for name in ids}
+    assert expected["bos_token_id"] is None
+    if given_to == "task":
+        task = kft.tasks.TextClassification(LABELS, new, max_length=8)
+        assert saved(task.build(model, pooling="last", use_bias=False)) == expected
+    else:
+        assert saved(model, tokenizer=new) == expected
 
 
 def test_a_failed_save_leaves_the_old_model(backbone, tmp_path, monkeypatch):
@@ -162,6 +277,16 @@ def test_half_precision(backbone, tokenizer, tmp_path, dtype):
         half.weights, kft.load_pretrained(tmp_path / "half").weights, strict=True
     ):
         np.testing.assert_array_equal(keras.ops.cast(one, "float32"), other)
+
+
+def test_the_dtype_told_is_that_of_most_weights(backbone, tmp_path):
+    kft.save_pretrained(backbone, tmp_path / "whole")
+    half = kft.load_pretrained(tmp_path / "whole", dtype="bfloat16")
+    model = kft.models.text_classifier(half, 3, pooling="first", hidden_dim=16)
+    assert model.weights[-1].dtype == "float32"
+    kft.save_pretrained(model, tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["dtype"] == config["torch_dtype"] == "bfloat16"
 
 
 def test_heads_that_no_family_has(backbone):
