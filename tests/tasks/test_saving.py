@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from keras_finetune import models, tasks, tuning
+from keras_finetune import data, models, tasks, tuning
 
 
 def test_round_trip_in_a_fresh_process(tokenizer, backbone, tmp_path):
@@ -43,6 +43,23 @@ def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
         assert type(again) is type(task)
         assert again.get_config() == task.get_config()
         assert again.tokenizer.fingerprint == tokenizer.fingerprint
+
+
+def test_special_tokens_and_chat_template_come_back(backbone, tmp_path):
+    marks = ["<|im_end|>", "<|endoftext|>"]
+    trained = data.Tokenizer.train(
+        ["hello"] * 4, vocab_size=300, special_tokens=marks, progress=False
+    )
+    roles = {"pad": "<|im_end|>", "eos": "<|im_end|>", "cls": "<|endoftext|>"}
+    given = data.Tokenizer(trained._tokenizer, roles, "{{ messages }}")
+    task = tasks.InstructionTuning(given, max_length=9)
+    folder = tasks.save(task, backbone, tmp_path / "saved")
+    found = tasks.load(folder)[0].tokenizer
+    assert {role: found.special_tokens[role] for role in roles} == roles
+    assert found.chat_template == "{{ messages }}"
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):  # as packages once were
+        (folder / name).unlink()
+    assert tasks.load(folder)[0].tokenizer.vocab_size == given.vocab_size
 
 
 def test_a_folder_that_is_no_task(tmp_path):
