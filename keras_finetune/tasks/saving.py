@@ -53,7 +53,8 @@ def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> 
     # Not tokenizer.json alone, which knows neither roles of special tokens nor a chat template.
     task.tokenizer.save(directory)
     described = {"task": type(task).__name__, **task.get_config()}
-    (directory / "task.json").write_text(json.dumps(described, indent=2, ensure_ascii=False))
+    text = json.dumps(described, indent=2, ensure_ascii=False)
+    (directory / "task.json").write_text(text, "utf-8")
     return directory
 
 
@@ -80,7 +81,7 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
             f"{str(directory)!r} lacks {', '.join(missing)}. Give a folder that "
             "keras_finetune.tasks.save wrote."
         )
-    config = json.loads((directory / "task.json").read_text())
+    config = json.loads((directory / "task.json").read_text("utf-8"))
     name = config.pop("task")
     if name not in TASKS:
         raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")

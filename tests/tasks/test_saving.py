@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -7,19 +8,24 @@ import pytest
 from keras_finetune import data, models, tasks, tuning
 
 
-def test_round_trip_in_a_fresh_process(tokenizer, backbone, tmp_path):
-    task = tasks.TextClassification(["bad", "good"], tokenizer, max_length=32)
+def test_round_trip_in_a_fresh_process_of_another_locale(tokenizer, backbone, tmp_path):
+    task = tasks.TextClassification(["差", "好"], tokenizer, max_length=32)
     model = task.build(backbone)
     tasks.save(task, model, tmp_path / "saved")
     expected = task.predict(model, ["a moving film"])[0].probabilities
     code = (
         "import sys, json, keras_finetune as kft\n"
         "task, model = kft.tasks.load(sys.argv[1])\n"
+        "kft.tasks.save(task, model, sys.argv[1])\n"
         "print(json.dumps(task.predict(model, ['a moving film'])[0].probabilities))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "saved")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **ascii_only}
+    )
     assert json.loads(result.stdout.splitlines()[-1]) == pytest.approx(expected, abs=1e-6)
+    assert tasks.load(tmp_path / "saved")[0].labels == task.labels
 
 
 def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
