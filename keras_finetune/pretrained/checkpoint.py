@@ -15,6 +15,8 @@ from keras_finetune.suggest import did_you_mean
 _ONE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # The exponent's bits: all of them are set in NaN and infinity only.
 _EXPONENTS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
+# From here on float16 rounds to infinity.
+_BEYOND_FLOAT16 = 65520.0
 
 
 class Weights(Protocol):
@@ -102,15 +104,16 @@ def check_shapes(
             )
 
 
-def check_values(name: str, value: np.ndarray) -> None:
-    """Refuse a tensor with NaN or infinity in it.
+def check_values(name: str, value: np.ndarray, dtype: str) -> None:
+    """Refuse a tensor with NaN or infinity in it, or with what will be.
 
     Args:
         name: The tensor's name.
         value: The tensor.
+        dtype: What the model computes in.
 
     Raises:
-        ValueError: It holds a number that is none, or is not of floating point.
+        ValueError: It holds a number that is none or gets too large, or is not of floating point.
     """
     kind = value.dtype.name
     if kind not in _EXPONENTS and kind != "float64":
@@ -128,6 +131,12 @@ def check_values(name: str, value: np.ndarray) -> None:
         raise ValueError(
             f'The tensor "{name}" holds NaN or infinity: the checkpoint is damaged, or its '
             "training diverged. Download it again, or take an earlier one."
+        )
+    largest = max(value.max(), value.min(), key=abs) if dtype == "float16" else 0
+    if abs(largest) >= _BEYOND_FLOAT16:
+        raise ValueError(
+            f'The tensor "{name}" holds {float(largest)}, which would become infinity: float16 '
+            'holds up to 65504. Load it with dtype="float32" or dtype="bfloat16".'
         )
 
 

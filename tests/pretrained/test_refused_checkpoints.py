@@ -71,6 +71,13 @@ def test_nan_is_found_in_every_dtype(directory, dtype):
         kft.load_pretrained(directory)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_a_weight_beyond_float16(directory, dtype):
+    change_tensors(directory, lambda t: t[QUERY].__setitem__((3, 4), -65520.0))
+    with pytest.raises(ValueError, match=r"query.weight\" holds -65520.*65504.*bfloat16"):
+        kft.load_pretrained(directory, dtype=dtype)
+
+
 def test_truncated_file(directory):
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
