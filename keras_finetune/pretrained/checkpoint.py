@@ -149,9 +149,13 @@ def _stored_names(directory: Path) -> Iterator[tuple[Path, list[str] | None]]:
     if not index.exists():
         raise FileNotFoundError(_no_weights(directory))
     try:
-        places: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'"{index}" is no index of safetensors files: {error!r}') from error
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        places = {name: str(file) for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'"{index}" is no index of safetensors files, an object whose "weight_map" names the '
+            f"file of each tensor: {error!r}. Download it again."
+        ) from error
     for name, file in places.items():
         if Path(file).name != file or not file.endswith(".safetensors"):
             raise ValueError(

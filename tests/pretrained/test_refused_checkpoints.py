@@ -118,6 +118,51 @@ def test_wrong_configs(directory, config, message):
         kft.load_pretrained(directory)
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"layer_norm_eps": None}, "layer_norm_eps=None, where a number is needed"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps='1e-5', where a number is needed"),
+        ({"hidden_dropout_prob": True}, "hidden_dropout_prob=True, where a number is needed"),
+        ({"id2label": ["a", "b"]}, r"id2label=\['a', 'b'\], where an object is needed"),
+        ({"id2label": {"a": "b"}}, "must number labels from 0"),
+        ({"id2label": None, "num_labels": None}, "num_labels=None, where a positive int"),
+        ({"architectures": "BertModel"}, "architectures='BertModel', where a list is needed"),
+    ],
+)
+def test_values_of_a_wrong_kind(directory, config, message):
+    change_config(directory, **config)
+    with pytest.raises(ValueError, match=message):
+        kft.load_pretrained(directory, head=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rope_parameters": [1]}, r"rope_parameters=\[1\], where an object is needed"),
+        ({"rope_parameters": {"rope_theta": "abc"}}, "rope_theta='abc', where a number"),
+        ({"rope_theta": "abc"}, "rope_theta='abc', where a number is needed"),
+        ({"rms_norm_eps": None}, "rms_norm_eps=None, where a number is needed"),
+    ],
+)
+def test_values_of_a_wrong_kind_in_llama(tmp_path, make_theirs, config, message):
+    make_theirs("llama").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    usual = json.loads(path.read_text())
+    usual.pop("rope_parameters", None)
+    path.write_text(json.dumps({**usual, **config}))
+    with pytest.raises(ValueError, match=message):
+        kft.load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("index", [None, [], {"weight_map": None}, {"weight_map": ["x"]}])
+def test_an_index_that_is_none(directory, index):
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r'index.json" is no index.*an object whose "weight_map"'):
+        kft.load_pretrained(directory)
+
+
 def test_no_model_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="does not exist"):
         kft.load_pretrained(tmp_path / "nowhere")
