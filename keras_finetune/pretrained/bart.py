@@ -6,6 +6,7 @@ from typing import Any
 from keras_finetune.pretrained.config_file import (
     Config,
     activation,
+    real,
     require,
     size,
     their_activation,
@@ -40,8 +41,8 @@ def arguments(config: Config) -> dict[str, Any]:
         "norm_first": False,
         "norm_epsilon": _EPSILON,
         "activation": activation(config, "activation_function"),
-        "dropout": config.get("dropout", 0.1),
-        "attention_dropout": config.get("attention_dropout", 0.0),
+        "dropout": real(config, "dropout", 0.1),
+        "attention_dropout": real(config, "attention_dropout", 0.0),
     }
 
 

@@ -7,6 +7,7 @@ from keras_finetune.pretrained.config_file import (
     Config,
     activation,
     label_names,
+    real,
     require,
     size,
     their_activation,
@@ -26,10 +27,10 @@ def arguments(config: Config) -> dict[str, Any]:
         "intermediate_dim": size(config, "intermediate_size"),
         "max_length": size(config, "max_position_embeddings"),
         "num_segments": size(config, "type_vocab_size"),
-        "norm_epsilon": config.get("layer_norm_eps", 1e-12),
+        "norm_epsilon": real(config, "layer_norm_eps", 1e-12),
         "activation": activation(config, "hidden_act"),
-        "dropout": config.get("hidden_dropout_prob", 0.1),
-        "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
+        "dropout": real(config, "hidden_dropout_prob", 0.1),
+        "attention_dropout": real(config, "attention_probs_dropout_prob", 0.1),
     }
 
 
@@ -90,13 +91,14 @@ def block(ours: str, theirs: str, config: Config) -> list[Tensor]:
 
 def classifier(config: Config) -> dict[str, Any]:
     """Return the arguments of the classifier: a dense layer on the first token, then classes."""
-    dropout = config.get("classifier_dropout")
+    own = config.get("classifier_dropout") is not None
+    dropout = "classifier_dropout" if own else "hidden_dropout_prob"
     return classifier_arguments(
         config,
         pooling="first",
         hidden_dim=config["hidden_size"],
         hidden_activation="tanh",
-        dropout=config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout,
+        dropout=real(config, dropout, 0.1),
     )
 
 
@@ -113,7 +115,7 @@ def masked(config: Config) -> dict[str, Any]:
     return {
         "tied": config.get("tie_word_embeddings", True),
         "activation": activation(config, "hidden_act"),
-        "norm_epsilon": config.get("layer_norm_eps", 1e-12),
+        "norm_epsilon": real(config, "layer_norm_eps", 1e-12),
     }
 
 

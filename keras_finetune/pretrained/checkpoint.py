@@ -15,6 +15,8 @@ from keras_finetune.suggest import did_you_mean
 _ONE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 # The exponent's bits: all of them are set in NaN and infinity only.
 _EXPONENTS = {"float16": 0x7C00, "bfloat16": 0x7F80, "float32": 0x7F800000}
+# From here on float16 rounds to infinity.
+_BEYOND_FLOAT16 = 65520.0
 
 
 class Weights(Protocol):
@@ -102,15 +104,16 @@ def check_shapes(
             )
 
 
-def check_values(name: str, value: np.ndarray) -> None:
-    """Refuse a tensor with NaN or infinity in it.
+def check_values(name: str, value: np.ndarray, dtype: str) -> None:
+    """Refuse a tensor with NaN or infinity in it, or with what will be.
 
     Args:
         name: The tensor's name.
         value: The tensor.
+        dtype: What the model computes in.
 
     Raises:
-        ValueError: It holds a number that is none, or is not of floating point.
+        ValueError: It holds a number that is none or gets too large, or is not of floating point.
     """
     kind = value.dtype.name
     if kind not in _EXPONENTS and kind != "float64":
@@ -129,6 +132,12 @@ def check_values(name: str, value: np.ndarray) -> None:
             f'The tensor "{name}" holds NaN or infinity: the checkpoint is damaged, or its '
             "training diverged. Download it again, or take an earlier one."
         )
+    largest = max(value.max(), value.min(), key=abs) if dtype == "float16" else 0
+    if abs(largest) >= _BEYOND_FLOAT16:
+        raise ValueError(
+            f'The tensor "{name}" holds {float(largest)}, which would become infinity: float16 '
+            'holds up to 65504. Load it with dtype="float32" or dtype="bfloat16".'
+        )
 
 
 def _stored_names(directory: Path) -> Iterator[tuple[Path, list[str] | None]]:
@@ -140,9 +149,13 @@ def _stored_names(directory: Path) -> Iterator[tuple[Path, list[str] | None]]:
     if not index.exists():
         raise FileNotFoundError(_no_weights(directory))
     try:
-        places: dict[str, str] = json.loads(index.read_text("utf-8"))["weight_map"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f'"{index}" is no index of safetensors files: {error!r}') from error
+        weight_map = json.loads(index.read_text("utf-8"))["weight_map"]
+        places = {name: str(file) for name, file in weight_map.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'"{index}" is no index of safetensors files, an object whose "weight_map" names the '
+            f"file of each tensor: {error!r}. Download it again."
+        ) from error
     for name, file in places.items():
         if Path(file).name != file or not file.endswith(".safetensors"):
             raise ValueError(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,40 @@ def size(config: Config, key: str) -> int:
     return value
 
 
+def real(config: Config, key: str, default: float) -> Any:
+    """Return a number of a config, or the default where the key is missing.
+
+    Raises:
+        ValueError: It is no number.
+    """
+    return _of_kind({key: default, **config}, key, Real, "a number")
+
+
+def optional(config: Config, key: str, kind: type, needed: str) -> Any:
+    """Return a value of a config, None where it is missing or null.
+
+    Args:
+        config: The config.
+        key: Where the value is.
+        kind: The class it must have.
+        needed: That class for an error.
+
+    Raises:
+        ValueError: It is of another class.
+    """
+    return None if config.get(key) is None else _of_kind(config, key, kind, needed)
+
+
+def _of_kind(config: Config, key: str, kind: type, needed: str) -> Any:
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(
+            f"The config has {key}={value!r}, where {needed} is needed. Correct its config.json, "
+            "or download it again."
+        )
+    return value
+
+
 def activation(config: Config, key: str, names: Mapping[str, str] = ACTIVATIONS) -> str:
     """Return our name of a config's activation.
 
@@ -131,8 +166,11 @@ def require(config: Config, **values: Any) -> None:
 
 def rotary(config: Config) -> dict[str, Any]:
     """Return `rope_theta` and `rope_scaling` of a config, from the newer or the older keys."""
-    parameters = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    theta = parameters.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
+    older = optional(config, "rope_scaling", dict, "an object")
+    parameters = dict(optional(config, "rope_parameters", dict, "an object") or older or {})
+    own = optional(parameters, "rope_theta", Real, "a number")
+    theta = own or optional(config, "rope_theta", Real, "a number") or 10000.0
+    parameters.pop("rope_theta", None)
     kind = parameters.get("rope_type", parameters.get("type", "default"))
     require(parameters, partial_rotary_factor=1.0)
     return {"rope_theta": float(theta), "rope_scaling": parameters if kind != "default" else None}
@@ -144,10 +182,12 @@ def label_names(config: Config) -> tuple[str, ...]:
     Raises:
         ValueError: They are not numbered 0, 1, 2, ...
     """
-    names = config.get("id2label")
+    names = optional(config, "id2label", dict, "an object")
     if not names:
-        return tuple(f"LABEL_{number}" for number in range(config.get("num_labels", 2)))
-    numbered = {int(number): str(name) for number, name in names.items()}
-    if sorted(numbered) != list(range(len(numbered))):
+        count = size({"num_labels": 2, **config}, "num_labels")
+        return tuple(f"LABEL_{number}" for number in range(count))
+    numbered = {str(number): str(name) for number, name in names.items()}
+    numbers = [str(number) for number in range(len(numbered))]
+    if numbered.keys() != set(numbers):
         raise ValueError(f"The config's id2label must number labels from 0. Received: {names}")
-    return tuple(numbered[number] for number in range(len(numbered)))
+    return tuple(numbered[number] for number in numbers)

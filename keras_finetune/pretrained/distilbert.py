@@ -7,6 +7,7 @@ from keras_finetune.pretrained.config_file import (
     Config,
     activation,
     label_names,
+    real,
     require,
     size,
     their_activation,
@@ -30,8 +31,8 @@ def arguments(config: Config) -> dict[str, Any]:
         "max_length": size(config, "max_position_embeddings"),
         "norm_epsilon": _EPSILON,
         "activation": activation(config, "activation"),
-        "dropout": config.get("dropout", 0.1),
-        "attention_dropout": config.get("attention_dropout", 0.1),
+        "dropout": real(config, "dropout", 0.1),
+        "attention_dropout": real(config, "attention_dropout", 0.1),
     }
 
 
@@ -83,7 +84,7 @@ def _classifier(config: Config) -> dict[str, Any]:
         pooling="first",
         hidden_dim=config["dim"],
         hidden_activation="relu",
-        dropout=config.get("seq_classif_dropout", 0.2),
+        dropout=real(config, "seq_classif_dropout", 0.2),
     )
 
 

@@ -1,7 +1,7 @@
 """The families that are known, by the model type in their configs."""
 
 from keras_finetune.pretrained import bart, bert, distilbert, gpt2, llama, roberta, t5
-from keras_finetune.pretrained.config_file import Config
+from keras_finetune.pretrained.config_file import Config, optional
 from keras_finetune.pretrained.family import Family
 from keras_finetune.suggest import did_you_mean
 
@@ -46,7 +46,7 @@ def head_of(family: Family, config: Config) -> str:
     Raises:
         ValueError: It has none, or one that is not known.
     """
-    names = config.get("architectures") or [family.architecture]
+    names = optional(config, "architectures", list, "a list") or [family.architecture]
     for kind, head in family.heads.items():
         if names[0] in (head.architecture, *head.aliases):
             return kind

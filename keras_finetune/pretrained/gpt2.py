@@ -7,6 +7,7 @@ from keras_finetune.pretrained.config_file import (
     Config,
     activation,
     label_names,
+    real,
     require,
     size,
     their_activation,
@@ -30,10 +31,10 @@ def arguments(config: Config) -> dict[str, Any]:
         "hidden_dim": size(config, "n_embd"),
         "intermediate_dim": _intermediate(config),
         "max_length": size(config, "n_positions"),
-        "norm_epsilon": config.get("layer_norm_epsilon", 1e-5),
+        "norm_epsilon": real(config, "layer_norm_epsilon", 1e-5),
         "activation": activation(config, "activation_function"),
-        "dropout": config.get("resid_pdrop", 0.1),
-        "attention_dropout": config.get("attn_pdrop", 0.1),
+        "dropout": real(config, "resid_pdrop", 0.1),
+        "attention_dropout": real(config, "attn_pdrop", 0.1),
     }
 
 

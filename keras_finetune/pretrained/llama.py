@@ -9,6 +9,7 @@ from keras_finetune.pretrained.config_file import (
     Config,
     activation,
     label_names,
+    real,
     require,
     rotary,
     size,
@@ -38,7 +39,7 @@ def arguments(config: Config) -> dict[str, Any]:
         "intermediate_dim": size(config, "intermediate_size"),
         "positions": "rotary",
         "norm": "rms",
-        "norm_epsilon": config.get("rms_norm_eps", 1e-6),
+        "norm_epsilon": real(config, "rms_norm_eps", 1e-6),
         "activation": activation(config, "hidden_act", GATED_ACTIVATIONS),
         "use_bias": bias,
         "qkv_bias": bias if _QKV_BIAS[config["model_type"]] is None else True,
@@ -47,7 +48,7 @@ def arguments(config: Config) -> dict[str, Any]:
         "head_dim": _head_dim(config),
         **rotary(config),
         "dropout": 0.0,
-        "attention_dropout": config.get("attention_dropout", 0.0),
+        "attention_dropout": real(config, "attention_dropout", 0.0),
     }
 
 

@@ -103,8 +103,9 @@ def load_pretrained(
             f'"{tensors[0].names[0]}" has {config["vocab_size"]} rows: they do not belong '
             "together."
         )
+    compute_dtype = keras.dtype_policies.get(dtype or keras.config.dtype_policy()).compute_dtype
     for name in expected:
-        check_values(name, weights.read(name))
+        check_values(name, weights.read(name), compute_dtype)
 
     with _dtype_policy(dtype), keras.StatelessScope():
         model = getattr(models, family.builder)(**arguments)

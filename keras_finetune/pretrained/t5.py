@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.pretrained.checkpoint import Weights
-from keras_finetune.pretrained.config_file import Config, activation, require, size
+from keras_finetune.pretrained.config_file import Config, activation, real, require, size
 from keras_finetune.pretrained.family import Family, Head
 from keras_finetune.pretrained.tensors import Tensor, linear, rms_norm, table
 
@@ -41,10 +41,10 @@ def arguments(config: Config) -> dict[str, Any]:
         "attention_scale": 1.0,
         "norm": "rms",
         "norm_first": True,
-        "norm_epsilon": config.get("layer_norm_epsilon", 1e-6),
+        "norm_epsilon": real(config, "layer_norm_epsilon", 1e-6),
         "activation": _activation(config),
         "use_bias": False,
-        "dropout": config.get("dropout_rate", 0.1),
+        "dropout": real(config, "dropout_rate", 0.1),
     }
 
 

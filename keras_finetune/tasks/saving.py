@@ -34,7 +34,7 @@ TASKS: dict[str, Any] = {
 
 
 def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> Path:
-    """Write a task and its model to a folder: `task.json`, `tokenizer.json`, `model.keras`.
+    """Write a task and its model to a folder: `task.json`, the tokenizer's files, `model.keras`.
 
     The optimizer's state, twice the size of the model, is left out. To go on with a run where it
     stopped, keep the model with `model.save` as well.
@@ -50,9 +50,11 @@ def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> 
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     save_without_optimizer(model, directory / "model.keras")
-    task.tokenizer.save(directory / "tokenizer.json")
+    # Not tokenizer.json alone, which knows neither roles of special tokens nor a chat template.
+    task.tokenizer.save(directory)
     described = {"task": type(task).__name__, **task.get_config()}
-    (directory / "task.json").write_text(json.dumps(described, indent=2, ensure_ascii=False))
+    text = json.dumps(described, indent=2, ensure_ascii=False)
+    (directory / "task.json").write_text(text, "utf-8")
     return directory
 
 
@@ -79,11 +81,11 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
             f"{str(directory)!r} lacks {', '.join(missing)}. Give a folder that "
             "keras_finetune.tasks.save wrote."
         )
-    config = json.loads((directory / "task.json").read_text())
+    config = json.loads((directory / "task.json").read_text("utf-8"))
     name = config.pop("task")
     if name not in TASKS:
         raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")
-    tokenizer = Tokenizer.load(directory / "tokenizer.json")
+    tokenizer = Tokenizer.load(directory)
     task = TASKS[name](tokenizer=tokenizer, **config)
     model = keras.saving.load_model(directory / "model.keras")
     task.compile(model)

@@ -23,7 +23,7 @@ def checkpoint_blocks(model: keras.Model) -> Iterator[list[keras.layers.Layer]]:
         The blocks.
 
     Raises:
-        ValueError: The model has none.
+        ValueError: The model has none, or they are quantized.
 
     Example:
         >>> from keras_finetune.models import transformer_encoder
@@ -33,6 +33,12 @@ def checkpoint_blocks(model: keras.Model) -> Iterator[list[keras.layers.Layer]]:
         ['block_0', 'block_1']
     """
     blocks = list(_blocks(model))
+    if not blocks and _are_quantized(model):
+        raise ValueError(
+            f"gradient_checkpointing=True needs blocks with float weights, and those of "
+            f"{model.name!r} are quantized. Load the model without quantize, or leave "
+            "gradient_checkpointing out."
+        )
     if not blocks:
         raise ValueError(
             "gradient_checkpointing=True needs layers made of layers, such as transformer blocks, "
@@ -61,6 +67,11 @@ def _blocks(model: Any) -> Iterator[keras.layers.Layer]:
             yield from _blocks(layer)
         elif inner and not any(x._non_trainable_variables for x in inner):
             yield layer
+
+
+def _are_quantized(model: keras.Model) -> bool:
+    inner = (layer._flatten_layers(include_self=False) for layer in model.layers)
+    return any(x.quantization_mode is not None for layers in inner for x in layers)
 
 
 def _rematerialized(block: keras.layers.Layer) -> Any:

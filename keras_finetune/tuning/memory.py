@@ -53,7 +53,9 @@ def peak_memory() -> int:
         return found
     status = Path("/proc/self/status")
     if status.exists():
-        line = next(x for x in status.read_text().split("\n") if x.startswith("VmHWM"))
+        line = next(
+            x for x in status.read_text("utf-8", "replace").split("\n") if x.startswith("VmHWM")
+        )
         return int(line.split()[1]) * 1024
     import resource  # Not on Windows.
 

@@ -72,7 +72,7 @@ def has_bfloat16() -> bool:
         if torch.cuda.is_available():
             return torch.cuda.is_bf16_supported()
     described = Path("/proc/cpuinfo")
-    return described.exists() and "avx512_bf16" in described.read_text()
+    return described.exists() and "avx512_bf16" in described.read_text("utf-8", "replace")
 
 
 def _output_layers(model: keras.Model) -> list[Any]:

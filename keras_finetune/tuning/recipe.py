@@ -112,6 +112,10 @@ def make_recipe(
             f"{did_you_mean(str(schedule), DECAYS)} A keras LearningRateSchedule goes in as "
             "learning_rate."
         )
+    if not isinstance(gradient_checkpointing, bool):
+        raise ValueError(
+            f"gradient_checkpointing must be True or False. Received: {gradient_checkpointing!r}."
+        )
     template = _template(optimizer)
     if learning_rate is None:
         own = template._learning_rate

@@ -1,6 +1,7 @@
-"""What is frozen inside layers made of layers comes back frozen."""
+"""What is frozen or quantized inside layers made of layers comes back so."""
 
 import keras
+import numpy as np
 import pytest
 
 import keras_finetune as kft
@@ -70,3 +71,21 @@ def test_what_was_saved_goes_on_training_as_before(tmp_path):
     before = keras.ops.convert_to_numpy(kernel).copy()
     again.fit(data, verbose=0)
     assert (keras.ops.convert_to_numpy(kernel) == before).all()
+
+
+@pytest.mark.parametrize("how", ["int8", "int4", "int4 by 8"])
+@pytest.mark.parametrize("builder", ["transformer_encoder", "encoder_decoder"])
+def test_a_quantized_model(builder, how, tmp_path):
+    mode, _, block_size = how.partition(" by ")
+    config = keras.quantizers.Int4QuantizationConfig(block_size=8) if block_size else None
+    model = models.text_classifier(BUILDERS[builder](), 3)
+    names = [name for name in model.input if name.endswith("token_ids")]
+    inputs = {name: np.array([[5, 6, 7]]) for name in names}
+    inputs |= {name: np.ones((1, 3), bool) for name in model.input if name not in names}
+    quantized = keras.layers.Dense | keras.layers.Embedding
+    model.quantize(mode, config=config, filters=lambda layer: isinstance(layer, quantized))
+    again = saved_and_loaded(model, tmp_path)
+    found, expected = (keras.ops.convert_to_numpy(each(inputs)) for each in (again, model))
+    assert (found == expected).all()
+    assert frozen(again) == frozen(model)
+    assert frozen(saved_and_loaded(again, tmp_path)) == frozen(model)

@@ -71,6 +71,13 @@ def test_nan_is_found_in_every_dtype(directory, dtype):
         kft.load_pretrained(directory)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_a_weight_beyond_float16(directory, dtype):
+    change_tensors(directory, lambda t: t[QUERY].__setitem__((3, 4), -65520.0))
+    with pytest.raises(ValueError, match=r"query.weight\" holds -65520.*65504.*bfloat16"):
+        kft.load_pretrained(directory, dtype=dtype)
+
+
 def test_truncated_file(directory):
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -108,6 +115,51 @@ def test_an_index_cannot_leave_the_directory(directory, place):
 def test_wrong_configs(directory, config, message):
     change_config(directory, **config)
     with pytest.raises(ValueError, match=message):
+        kft.load_pretrained(directory)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"layer_norm_eps": None}, "layer_norm_eps=None, where a number is needed"),
+        ({"layer_norm_eps": "1e-5"}, "layer_norm_eps='1e-5', where a number is needed"),
+        ({"hidden_dropout_prob": True}, "hidden_dropout_prob=True, where a number is needed"),
+        ({"id2label": ["a", "b"]}, r"id2label=\['a', 'b'\], where an object is needed"),
+        ({"id2label": {"a": "b"}}, "must number labels from 0"),
+        ({"id2label": None, "num_labels": None}, "num_labels=None, where a positive int"),
+        ({"architectures": "BertModel"}, "architectures='BertModel', where a list is needed"),
+    ],
+)
+def test_values_of_a_wrong_kind(directory, config, message):
+    change_config(directory, **config)
+    with pytest.raises(ValueError, match=message):
+        kft.load_pretrained(directory, head=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rope_parameters": [1]}, r"rope_parameters=\[1\], where an object is needed"),
+        ({"rope_parameters": {"rope_theta": "abc"}}, "rope_theta='abc', where a number"),
+        ({"rope_theta": "abc"}, "rope_theta='abc', where a number is needed"),
+        ({"rms_norm_eps": None}, "rms_norm_eps=None, where a number is needed"),
+    ],
+)
+def test_values_of_a_wrong_kind_in_llama(tmp_path, make_theirs, config, message):
+    make_theirs("llama").save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    usual = json.loads(path.read_text())
+    usual.pop("rope_parameters", None)
+    path.write_text(json.dumps({**usual, **config}))
+    with pytest.raises(ValueError, match=message):
+        kft.load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("index", [None, [], {"weight_map": None}, {"weight_map": ["x"]}])
+def test_an_index_that_is_none(directory, index):
+    (directory / "model.safetensors").unlink()
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r'index.json" is no index.*an object whose "weight_map"'):
         kft.load_pretrained(directory)
 
 

@@ -1,25 +1,31 @@
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from keras_finetune import models, tasks, tuning
+from keras_finetune import data, models, tasks, tuning
 
 
-def test_round_trip_in_a_fresh_process(tokenizer, backbone, tmp_path):
-    task = tasks.TextClassification(["bad", "good"], tokenizer, max_length=32)
+def test_round_trip_in_a_fresh_process_of_another_locale(tokenizer, backbone, tmp_path):
+    task = tasks.TextClassification(["差", "好"], tokenizer, max_length=32)
     model = task.build(backbone)
     tasks.save(task, model, tmp_path / "saved")
     expected = task.predict(model, ["a moving film"])[0].probabilities
     code = (
         "import sys, json, keras_finetune as kft\n"
         "task, model = kft.tasks.load(sys.argv[1])\n"
+        "kft.tasks.save(task, model, sys.argv[1])\n"
         "print(json.dumps(task.predict(model, ['a moving film'])[0].probabilities))"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "saved")]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **ascii_only}
+    )
     assert json.loads(result.stdout.splitlines()[-1]) == pytest.approx(expected, abs=1e-6)
+    assert tasks.load(tmp_path / "saved")[0].labels == task.labels
 
 
 def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
@@ -43,6 +49,23 @@ def test_every_task_comes_back_as_it_was(tokenizer, backbone, tmp_path):
         assert type(again) is type(task)
         assert again.get_config() == task.get_config()
         assert again.tokenizer.fingerprint == tokenizer.fingerprint
+
+
+def test_special_tokens_and_chat_template_come_back(backbone, tmp_path):
+    marks = ["<|im_end|>", "<|endoftext|>"]
+    trained = data.Tokenizer.train(
+        ["hello"] * 4, vocab_size=300, special_tokens=marks, progress=False
+    )
+    roles = {"pad": "<|im_end|>", "eos": "<|im_end|>", "cls": "<|endoftext|>"}
+    given = data.Tokenizer(trained._tokenizer, roles, "{{ messages }}")
+    task = tasks.InstructionTuning(given, max_length=9)
+    folder = tasks.save(task, backbone, tmp_path / "saved")
+    found = tasks.load(folder)[0].tokenizer
+    assert {role: found.special_tokens[role] for role in roles} == roles
+    assert found.chat_template == "{{ messages }}"
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):  # as packages once were
+        (folder / name).unlink()
+    assert tasks.load(folder)[0].tokenizer.vocab_size == given.vocab_size
 
 
 def test_a_folder_that_is_no_task(tmp_path):

@@ -114,6 +114,19 @@ def test_the_model_is_an_ordinary_one_afterwards():
     assert np.isfinite(tuner.predict(X, verbose=0)).all()
 
 
+def test_a_quantized_model_is_refused():
+    model = text_classifier(transformer_encoder(50, 1, 2, 16), 3)
+    model.quantize("int8", filters=lambda layer: isinstance(layer, keras.layers.Dense))
+    with pytest.raises(ValueError, match="are quantized"), checkpoint_blocks(model):
+        pass
+
+
+def test_only_a_bool_is_taken():
+    tuner = kft.FineTuner(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match=r"must be True or False\. Received: 'yes'"):
+        tuner.compile("sgd", "mse", gradient_checkpointing="yes")
+
+
 def test_a_model_without_blocks_is_refused():
     model = text_classifier(cnn_encoder(50, hidden_dim=8, num_layers=1), 3)
     blocks = [x for x in model._flatten_layers() if type(x).__name__ == "ConvolutionBlock"]
