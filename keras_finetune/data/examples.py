@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.data.fingerprint import combine, hash_chunks
+from keras_finetune.data.label_names import distinct_labels
 from keras_finetune.suggest import did_you_mean
 
 Chunk = dict[str, list[Any]]
@@ -265,31 +266,7 @@ class Examples:
         self.check_columns([column])
         if column in self.names:
             return list(self.names[column])
-        distinct: set[Any] = set()
-        first: tuple[int, Any] | None = None
-        for row, value in enumerate(self.column(column)):
-            several = isinstance(value, (list, tuple, np.ndarray))
-            labels = _as_list(value) if several else [value]
-            if several and _is_vector(labels):
-                raise ValueError(
-                    f'Row {row}, column "{column}": {labels} is a vector of 0 and 1 and holds no '
-                    "names. Give the task the names itself, in the order of the entries."
-                )
-            for label in labels:
-                if not isinstance(label, (str, int, np.integer)):
-                    raise ValueError(
-                        f'Row {row}, column "{column}": the label is {label!r}; classes are '
-                        "strings or integers. Drop rows without a label; convert floats with int()."
-                    )
-                first = first or (row, label)
-                if isinstance(label, str) != isinstance(first[1], str):
-                    raise ValueError(
-                        f'Row {row}, column "{column}": the label is {label!r}, but row {first[0]} '
-                        f"has {first[1]!r}; classes are all strings or all integers. Correct the "
-                        "row that is wrong, or convert the integers with str()."
-                    )
-            distinct.update(labels)
-        return [str(label) for label in sorted(distinct)]
+        return distinct_labels(self.column(column), column)
 
 
 def _sliceable(name: Any, values: Any) -> Any:
@@ -308,13 +285,6 @@ def _as_list(values: Any) -> list[Any]:
     if isinstance(values, np.ndarray) and values.ndim == 1:
         return values.tolist()
     return list(values)
-
-
-def _is_vector(labels: list[Any]) -> bool:
-    if not all(isinstance(label, (int, np.integer, np.bool_)) for label in labels):
-        return False
-    has_bools = any(isinstance(label, (bool, np.bool_)) for label in labels)
-    return has_bools or len(set(labels)) < len(labels)
 
 
 def _num_rows(chunk: Chunk) -> int:

@@ -1,7 +1,6 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
 import functools
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.store import Store
+from keras_finetune.data.weak_call import weakly
 
 _BATCHES_AHEAD = 4
 
@@ -233,30 +233,6 @@ def _dataset(
     # This holds the functions; what is derived from a data set holds the data set.
     dataset.as_numpy_iterator = as_numpy_iterator
     return dataset
-
-
-def weakly(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Call a function without keeping it, for the caller to keep as long as it is of use.
-
-    TensorFlow keeps each Python function that a `tf.data.Dataset` calls as long as Python runs, and
-    so the rows that it reads, and a model.
-    """
-    import tensorflow as tf
-
-    if not tf.executing_eagerly():  # A data set that a `map` makes is gone when that was traced.
-        return function
-    reference = weakref.ref(function)
-
-    def call(*args: Any) -> Any:
-        kept = reference()
-        if kept is None:
-            raise RuntimeError(
-                "The data set from which this one is derived is gone. Keep it in a variable as "
-                "long as this one is read."
-            )
-        return kept(*args)
-
-    return call
 
 
 def read_ahead(dataset: Any, num_steps: int) -> Any:

@@ -25,27 +25,12 @@ from keras_finetune.pretrained.architecture import (
 from keras_finetune.pretrained.config_file import TOKEN_ROLES, config_beside
 from keras_finetune.pretrained.families import FAMILIES
 from keras_finetune.pretrained.family import Family
+from keras_finetune.pretrained.model_folder import check_target, put_in_place
 from keras_finetune.pretrained.tensors import Tensor
 
 _FLOATS = ("float32", "float16", "bfloat16")
 # Of the config that a model was loaded with, these say what is not so any more.
 _OUTDATED = ("architectures", "quantization_config", "_name_or_path", "transformers_version")
-# They belong to one model, and are of no use to another.
-_OF_ONE_MODEL = {
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-    "vocab.txt",
-}
 # The two factors of what LoRA adds to a variable, and their scale.
 _Update = tuple[keras.Variable, keras.Variable, float]
 
@@ -89,7 +74,7 @@ def save_pretrained(
         ['config.json', 'model.safetensors']
     """
     directory = Path(directory)
-    _check_target(directory)
+    check_target(directory)
     before = config_beside(tokenizer, model) or {}
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
     given_labels: Sequence[str] = getattr(model, "labels", ())
@@ -128,7 +113,7 @@ def save_pretrained(
         new.chmod(0o755)
         for path in new.iterdir():
             path.chmod(0o644)
-        _replace(directory, new)
+        put_in_place(directory, new)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return directory
@@ -316,30 +301,3 @@ def _value(variable: keras.Variable, update: _Update | None) -> np.ndarray:
         a, b, scale = update
         value = value + keras.ops.convert_to_numpy(scale * keras.ops.matmul(a, b))
     return value.astype(_dtype(variable))
-
-
-def _check_target(directory: Path) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f'"{directory}" is a file; a directory is needed.')
-    held = directory.exists() and any(directory.iterdir())
-    if held and not (directory / "config.json").exists():
-        raise ValueError(
-            f'"{directory}" holds something that is no model, and it would be replaced. Name a '
-            "directory that is empty or does not exist."
-        )
-
-
-def _replace(directory: Path, new: Path) -> None:
-    """Put a complete directory in the place of an older one, with what others put into that."""
-    if not directory.exists():
-        new.rename(directory)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
-    directory.rename(old / "model")
-    new.rename(directory)
-    for path in (old / "model").iterdir():
-        stale = path.name.startswith(("model", "pytorch_model"))
-        stale |= path.name.removesuffix(".gz") in _OF_ONE_MODEL
-        if not stale and not (directory / path.name).exists():
-            shutil.move(path, directory / path.name)
-    shutil.rmtree(old)

@@ -10,8 +10,9 @@ import keras
 import numpy as np
 
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
-from keras_finetune.data.pipeline import planned_dataset, read_ahead, weakly
+from keras_finetune.data.pipeline import planned_dataset, read_ahead
 from keras_finetune.data.plan import Plan, make_plan
+from keras_finetune.data.weak_call import weakly
 from keras_finetune.device import on_gpu
 
 # Enough for full matrix products; more only takes memory. Longer rows come in smaller batches.
