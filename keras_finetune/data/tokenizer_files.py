@@ -130,7 +130,12 @@ def _text(path: Path) -> str:
 
 def _json_beside(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
-    return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+    try:
+        return dict(json.loads(path.read_text("utf-8"))) if path.exists() else {}
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f'"{path}" is no JSON object: {error}. Take the file that came with the model.'
+        ) from None
 
 
 def _vocabulary(text: str) -> dict[str, int]:

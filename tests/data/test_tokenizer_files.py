@@ -105,6 +105,14 @@ def test_broken_files(tmp_path: Path, name: str) -> None:
         Tokenizer.load(tmp_path)
 
 
+@pytest.mark.parametrize("text", ['{"a": ', "7"])
+def test_a_broken_config_is_named(tmp_path: Path, text: str) -> None:
+    folder = bert(tmp_path, UNCASED)
+    (tmp_path / "tokenizer_config.json").write_text(text)
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json.* is no JSON object"):
+        Tokenizer.load(folder)
+
+
 def test_a_vocabulary_with_a_token_twice(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"vocab\.txt.* line 11 repeats 'hello' of line 6"):
         Tokenizer.load(bert(tmp_path, UNCASED + "hello\n"))
