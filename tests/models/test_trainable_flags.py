@@ -73,8 +73,14 @@ def test_what_was_saved_goes_on_training_as_before(tmp_path):
     assert (keras.ops.convert_to_numpy(kernel) == before).all()
 
 
-@pytest.mark.parametrize("how", ["int8", "int4", "int4 by 8"])
-@pytest.mark.parametrize("builder", ["transformer_encoder", "encoder_decoder"])
+@pytest.mark.parametrize(
+    ("builder", "how"),
+    [
+        ("transformer_encoder", "int8"),
+        pytest.param("transformer_encoder", "int4 by 8", marks=pytest.mark.slow),
+        pytest.param("encoder_decoder", "int4", marks=pytest.mark.slow),
+    ],
+)
 def test_a_quantized_model(builder, how, tmp_path):
     mode, _, block_size = how.partition(" by ")
     config = keras.quantizers.Int4QuantizationConfig(block_size=8) if block_size else None
