@@ -15,7 +15,7 @@ from keras_finetune.tuning.groups import (
     checked_rates,
     learning_rate_groups,
 )
-from keras_finetune.tuning.optimizer_state import clone, make_optimizer
+from keras_finetune.tuning.optimizer_state import clone, make_optimizer, unwrap
 from keras_finetune.tuning.schedules import DECAYS, WarmupDecay, check_warmup, warmup_steps
 
 # Decaying these pulls them away from where normalization needs them (Devlin et al. 2019, A.2).
@@ -148,7 +148,8 @@ def _template(optimizer: "str | keras.optimizers.Optimizer") -> keras.optimizers
             "learning_rate={...}, which groups what is trainable."
         )
     if isinstance(optimizer, keras.optimizers.Optimizer):
-        return clone(optimizer)
+        # Where the loss is to be scaled, Keras's `compile` wraps the optimizer again.
+        return clone(unwrap(optimizer))
     if not isinstance(optimizer, str):
         raise ValueError(
             "optimizer must be the name of a Keras optimizer or a keras.optimizers.Optimizer. "

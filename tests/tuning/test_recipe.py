@@ -30,6 +30,15 @@ def test_an_instance_is_copied_with_its_settings(model):
     assert float(made.learning_rate) == pytest.approx(0.01)
 
 
+@pytest.mark.parametrize("rate", [None, 0.02, {"head": 0.02, "*": 0.01}], ids=str)
+def test_what_scales_the_loss_is_left_to_keras(model, rate):
+    given = keras.optimizers.LossScaleOptimizer(keras.optimizers.AdamW(0.02, beta_1=0.8))
+    made = make_recipe(given, rate, compile_args={}).make_optimizer(model)
+    assert not isinstance(made, keras.optimizers.LossScaleOptimizer)
+    assert float(made.learning_rate) == pytest.approx(0.02)
+    assert getattr(made, "members", [made])[0].beta_1 == 0.8
+
+
 def test_every_optimizer_of_keras_by_name(model):
     names = [
         name
