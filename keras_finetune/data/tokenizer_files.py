@@ -143,14 +143,8 @@ def _vocabulary(text: str) -> dict[str, int]:
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
     if "[UNK]" not in lines:
         raise ValueError("a BERT vocabulary has a line [UNK]")
-    vocab: dict[str, int] = {}
-    for number, token in enumerate(lines):
-        if vocab.setdefault(token, number) != number:
-            raise ValueError(
-                f"line {number + 1} repeats {token!r} of line {vocab[token] + 1}; a token has one "
-                "number. Take the file that came with the model."
-            )
-    return vocab
+    # Of a token in two lines the last counts, as in transformers.
+    return {token: number for number, token in enumerate(lines)}
 
 
 def _bert(
