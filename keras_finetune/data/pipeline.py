@@ -1,18 +1,16 @@
 """Carrying out a plan as a `tf.data.Dataset`: gather, pad, prefetch."""
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from keras_finetune.data.batches import batches_dataset, count_batches_of_a_call
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.store import Store
-from keras_finetune.data.weak_call import weakly
-
-_BATCHES_AHEAD = 4
 
 Features = Callable[[dict[str, np.ndarray], np.random.Generator], tuple[Any, ...]]
 Read = Callable[[np.ndarray, int, np.random.Generator], tuple[Any, ...]]
@@ -181,75 +179,20 @@ def planned_dataset(
 
     def start_at(epoch: int, step: int = 0) -> Any:
         rest = plan_of(epoch).start_at(step)
-        steps = range(step, step + rest.num_steps)
-        dataset = _dataset(lambda: epoch, steps, batch, signature)
+        steps = range(step, step + rest.num_steps, at_once)
+        dataset = batches_dataset(lambda: epoch, steps, batch, signature)
         dataset.plan, dataset.epochs, dataset.shuffled = lambda _: rest, EpochCounter(), shuffled
         return dataset
 
     first = plan_of(0)
+    narrow, wide = (batch(0, int(step)) for step in (first.widths.argmin(), first.widths.argmax()))
     if signature is None:
-        extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
-        signature = _signature(*(batch(0, step) for step in extremes))
-    dataset = _dataset(next_epoch, range(first.num_steps), batch, signature)
+        signature = _signature(narrow, wide)
+    at_once = min(count_batches_of_a_call(wide), first.num_steps)
+    dataset = batches_dataset(next_epoch, range(0, first.num_steps, at_once), batch, signature)
     dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
     return dataset
-
-
-def _dataset(
-    epoch: Callable[[], int],
-    steps: range,
-    batch: Callable[[int, int], tuple[Any, ...]],
-    signature: Any,
-) -> Any:
-    """Read the batches of an epoch, whose number is asked for when a reading begins.
-
-    TensorFlow counts the steps, and each is one call into Python, which makes the batch.
-    """
-    import tensorflow as tf
-
-    weak_epoch, weak_batch = weakly(epoch), weakly(batch)
-    specs = tf.nest.flatten(signature)
-
-    def arrays(epoch: np.ndarray, step: np.ndarray) -> list[np.ndarray]:
-        return tf.nest.flatten(_as_arrays(weak_batch(int(epoch), int(step)), signature))
-
-    def read_step(epoch: Any, step: Any) -> Any:
-        made = tf.numpy_function(arrays, [epoch, step], [spec.dtype for spec in specs])
-        for x, spec in zip(made, specs, strict=True):
-            x.set_shape(spec.shape)
-        return tf.nest.pack_sequence_as(signature, made)
-
-    def read_epoch(_: Any) -> Any:
-        number = tf.numpy_function(lambda: np.int64(weak_epoch()), [], tf.int64)
-        every = tf.data.Dataset.range(steps.start, steps.stop)
-        return every.map(lambda step: read_step(number, step))
-
-    def as_numpy_iterator() -> Iterator[Any]:
-        number = epoch()
-        return (_as_arrays(batch(number, step), signature) for step in steps)
-
-    dataset = read_ahead(tf.data.Dataset.from_tensors(0).flat_map(read_epoch), len(steps))
-    # This holds the functions; what is derived from a data set holds the data set.
-    dataset.as_numpy_iterator = as_numpy_iterator
-    return dataset
-
-
-def read_ahead(dataset: Any, num_steps: int) -> Any:
-    """Let a `tf.data.Dataset` make some batches while the model works on another.
-
-    Args:
-        dataset: Batches.
-        num_steps: How many there are.
-    """
-    import tensorflow as tf
-
-    # TensorFlow's autotuning sleeps twice as long each time, and the end of an epoch sometimes
-    # waits for it to wake: up to as long again as the epoch took.
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    dataset = dataset.prefetch(_BATCHES_AHEAD).with_options(options)
-    return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
 
 
 def _columns(
@@ -276,15 +219,6 @@ def _columns(
         mask = np.arange(width) < store.lengths(name)[rows][:, None]
         columns["padding_mask" if name == first else f"{name}_mask"] = mask
     return columns
-
-
-def _as_arrays(made: Any, signature: Any) -> Any:
-    if isinstance(signature, dict):
-        return {name: _as_arrays(made[name], spec) for name, spec in signature.items()}
-    if isinstance(signature, tuple | list):
-        parts = [_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True)]
-        return tuple(parts) if isinstance(signature, tuple) else parts
-    return np.asarray(made, signature.dtype.as_numpy_dtype)
 
 
 def _signature(narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> Any:

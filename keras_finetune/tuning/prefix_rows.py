@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_finetune.data.batches import read_ahead
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
-from keras_finetune.data.pipeline import planned_dataset, read_ahead
+from keras_finetune.data.pipeline import planned_dataset
 from keras_finetune.data.plan import Plan, make_plan
 from keras_finetune.data.weak_call import weakly
 from keras_finetune.device import on_gpu

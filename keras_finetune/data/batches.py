@@ -1,0 +1,123 @@
+"""A `tf.data.Dataset` of batches that Python makes, several with each call."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_finetune.data.weak_call import weakly
+
+_BATCHES_AHEAD = 4
+# TensorFlow needs 0.3 ms for a call into Python, as much as an LSTM's step for 3 of its rows.
+_BATCHES_OF_A_CALL = 16
+_BYTES_OF_A_CALL = 1_000_000
+
+
+def count_batches_of_a_call(widest: Any) -> int:
+    """Count how many batches Python is to make when TensorFlow asks for the next.
+
+    Args:
+        widest: The largest batch, a nest of arrays.
+
+    Returns:
+        int, at least 1.
+    """
+    import tensorflow as tf
+
+    size = sum(np.asarray(x).nbytes for x in tf.nest.flatten(widest))
+    return max(1, min(_BATCHES_OF_A_CALL, _BYTES_OF_A_CALL // max(size, 1)))
+
+
+def batches_dataset(
+    epoch: Callable[[], int],
+    steps: range,
+    batch: Callable[[int, int], tuple[Any, ...]],
+    signature: Any,
+) -> Any:
+    """Make a `tf.data.Dataset` of the batches that a function makes.
+
+    Args:
+        epoch: The number of the epoch to read, asked for when a reading begins.
+        steps: Of the epoch. Each is one call into Python, which makes all batches up to the next.
+        batch: From the numbers of epoch and step to a nest of arrays.
+        signature: The data set's `element_spec`.
+
+    Returns:
+        The data set, which keeps `epoch` and `batch`, with an `as_numpy_iterator` that TensorFlow
+        has no part in.
+    """
+    import tensorflow as tf
+
+    weak_epoch, weak_batch = weakly(epoch), weakly(batch)
+    specs = tf.nest.flatten(signature)
+
+    def arrays(epoch: np.ndarray, first: np.ndarray) -> list[np.ndarray]:
+        made: list[np.ndarray] = []
+        for step in range(int(first), int(first) + steps.step):
+            if step < steps.stop:
+                one = tf.nest.flatten(_as_arrays(weak_batch(int(epoch), step), signature))
+            made += one  # Of the last again after the end, as many as were announced.
+        return made
+
+    def read_steps(epoch: Any, first: Any) -> Any:
+        every = [spec for _ in range(steps.step) for spec in specs]
+        made = tf.numpy_function(arrays, [epoch, first], [spec.dtype for spec in every])
+        for x, spec in zip(made, every, strict=True):
+            x.set_shape(spec.shape)
+        parts = [made[i : i + len(specs)] for i in range(0, len(made), len(specs))]
+        batches = [
+            tf.data.Dataset.from_tensors(tf.nest.pack_sequence_as(signature, part))
+            for part in parts
+        ]
+        return _joined(batches).take(steps.stop - first)
+
+    def read_epoch(_: Any) -> Any:
+        number = tf.numpy_function(lambda: np.int64(weak_epoch()), [], tf.int64)
+        firsts = tf.data.Dataset.range(steps.start, steps.stop, steps.step)
+        return firsts.flat_map(lambda first: read_steps(number, first))
+
+    def as_numpy_iterator() -> Iterator[Any]:
+        number = epoch()
+        every = range(steps.start, steps.stop)
+        return (_as_arrays(batch(number, step), signature) for step in every)
+
+    dataset = tf.data.Dataset.from_tensors(0).flat_map(read_epoch)
+    dataset = read_ahead(dataset, steps.stop - steps.start, max(_BATCHES_AHEAD, steps.step))
+    # This holds the functions; what is derived from a data set holds the data set.
+    dataset.as_numpy_iterator = as_numpy_iterator
+    return dataset
+
+
+def _joined(datasets: list[Any]) -> Any:
+    """One after the other; by halves, since TensorFlow asks each part through all those around."""
+    if len(datasets) == 1:
+        return datasets[0]
+    half = len(datasets) // 2
+    return _joined(datasets[:half]).concatenate(_joined(datasets[half:]))
+
+
+def read_ahead(dataset: Any, num_steps: int, ahead: int = _BATCHES_AHEAD) -> Any:
+    """Let a `tf.data.Dataset` make some batches while the model works on another.
+
+    Args:
+        dataset: Batches.
+        num_steps: How many there are.
+        ahead: How many of them are made in advance.
+    """
+    import tensorflow as tf
+
+    # TensorFlow's autotuning sleeps twice as long each time, and the end of an epoch sometimes
+    # waits for it to wake: up to as long again as the epoch took.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = dataset.prefetch(ahead).with_options(options)
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
+
+
+def _as_arrays(made: Any, signature: Any) -> Any:
+    if isinstance(signature, dict):
+        return {name: _as_arrays(made[name], spec) for name, spec in signature.items()}
+    if isinstance(signature, tuple | list):
+        parts = [_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True)]
+        return tuple(parts) if isinstance(signature, tuple) else parts
+    return np.asarray(made, signature.dtype.as_numpy_dtype)
