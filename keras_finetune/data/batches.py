@@ -106,12 +106,27 @@ def read_ahead(dataset: Any, num_steps: int, ahead: int = _BATCHES_AHEAD) -> Any
     """
     import tensorflow as tf
 
-    # TensorFlow's autotuning sleeps twice as long each time, and the end of an epoch sometimes
-    # waits for it to wake: up to as long again as the epoch took.
+    dataset = without_autotuning(dataset.prefetch(ahead))
+    return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
+
+
+def without_autotuning(dataset: Any) -> Any:
+    """Keep TensorFlow from tuning a `tf.data.Dataset` while it is read, unless its options say so.
+
+    Autotuning sleeps twice as long each time, and the end of an epoch sometimes waits for it to
+    wake: up to as long again as the epoch took. Without it, `AUTOTUNE` stands for as many calls at
+    a time as there are processors.
+
+    Args:
+        dataset: Any.
+    """
+    import tensorflow as tf
+
+    if dataset.options().autotune.enabled is not None:
+        return dataset
     options = tf.data.Options()
     options.autotune.enabled = False
-    dataset = dataset.prefetch(ahead).with_options(options)
-    return dataset.apply(tf.data.experimental.assert_cardinality(num_steps))
+    return dataset.with_options(options)
 
 
 def _as_arrays(made: Any, signature: Any) -> Any:

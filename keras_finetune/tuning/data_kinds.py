@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finetune.data.batches import without_autotuning
+
 
 @dataclass(frozen=True)
 class FitData:
@@ -35,6 +37,11 @@ def is_tf_dataset(x: Any) -> bool:
     """Tell whether this is a `tf.data.Dataset`; TensorFlow is not imported for it."""
     tensorflow = sys.modules.get("tensorflow")
     return tensorflow is not None and isinstance(x, tensorflow.data.Dataset)
+
+
+def as_keras_reads(x: Any) -> Any:
+    """Return data as Keras is to read it: a `tf.data.Dataset` without autotuning, others as is."""
+    return without_autotuning(x) if is_tf_dataset(x) else x
 
 
 def is_arrays(x: Any) -> bool:

@@ -21,7 +21,7 @@ from keras_finetune.tuning.building import build
 from keras_finetune.tuning.checks import check_fit_data
 from keras_finetune.tuning.class_weight import only_output, resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
-from keras_finetune.tuning.data_kinds import FitData, comes_in_order, count_steps
+from keras_finetune.tuning.data_kinds import FitData, as_keras_reads, comes_in_order, count_steps
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.freezing import freeze, unfreeze
@@ -384,7 +384,7 @@ class FineTuner:
                 "model.compile and model.evaluate."
             )
         with without_preprocessor(self.model, x), values_kept(self.model):
-            return self.model.evaluate(x, y, return_dict=True, **evaluate_args)
+            return self.model.evaluate(as_keras_reads(x), y, return_dict=True, **evaluate_args)
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
         """Return the model's outputs, as `keras.Model.predict` does."""
@@ -394,7 +394,7 @@ class FineTuner:
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
         with without_preprocessor(self.model, x), values_kept(self.model):
-            return self.model.predict(x, **predict_args)
+            return self.model.predict(as_keras_reads(x), **predict_args)
 
     def summary(self) -> None:
         """Print the layers with their roles, parameters, learning rates, and whether they train."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from keras_finetune.tuning.data_kinds import FitData
+from keras_finetune.tuning.data_kinds import FitData, as_keras_reads
 from keras_finetune.tuning.empty_guard import EmptyDataGuard
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
@@ -51,9 +51,9 @@ def train(
         meter = FitMeter(started, data.x, traces)
         try:
             found = model.fit(
-                data.x,
+                as_keras_reads(data.x),
                 data.y,
-                validation_data=data.validation_data,
+                validation_data=as_keras_reads(data.validation_data),
                 epochs=epochs,
                 callbacks=[NaNLossGuard(data.x), EmptyDataGuard(), recorder, meter, *callbacks],
                 class_weight=class_weight,

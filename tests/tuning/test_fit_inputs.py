@@ -168,3 +168,26 @@ def test_steps_of_a_generator_and_a_named_schedule(model, data, loss):
         tuner.fit(generator(*data), verbose=0)
     tuner.fit(generator(*data), steps_per_epoch=3, verbose=0)
     assert float(model.optimizer.learning_rate) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_users_pipeline_is_read_without_autotuning(monkeypatch, model, data, loss):
+    read = []
+    adapter = keras.src.trainers.data_adapters.get_data_adapter
+
+    def watched(x, *args, **kwargs):
+        read.append(x.options().autotune.enabled)
+        return adapter(x, *args, **kwargs)
+
+    monkeypatch.setattr(keras.src.trainers.data_adapters, "get_data_adapter", watched)
+    given = tf_dataset(*data)
+    tf = pytest.importorskip("tensorflow")
+    tuned = tf.data.Options()
+    tuned.autotune.enabled = True
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    tuner.fit(given, validation_data=given, verbose=0)
+    tuner.evaluate(given, verbose=0)
+    tuner.predict(given, verbose=0)
+    assert read == [False] * 4
+    tuner.predict(given.with_options(tuned), verbose=0)
+    assert read[-1] is True
