@@ -13,18 +13,18 @@ _BATCHES_OF_A_CALL = 16
 _BYTES_OF_A_CALL = 1_000_000
 
 
-def count_batches_of_a_call(widest: Any) -> int:
+def count_batches_of_a_call(largest: Any) -> int:
     """Count how many batches Python is to make when TensorFlow asks for the next.
 
     Args:
-        widest: The largest batch, a nest of arrays.
+        largest: The largest batch, a nest of arrays.
 
     Returns:
         int, at least 1.
     """
     import tensorflow as tf
 
-    size = sum(np.asarray(x).nbytes for x in tf.nest.flatten(widest))
+    size = sum(np.asarray(x).nbytes for x in tf.nest.flatten(largest))
     return max(1, min(_BATCHES_OF_A_CALL, _BYTES_OF_A_CALL // max(size, 1)))
 
 
@@ -56,6 +56,8 @@ def batches_dataset(
         for step in range(int(first), int(first) + steps.step):
             if step < steps.stop:
                 one = tf.nest.flatten(_as_arrays(weak_batch(int(epoch), step), signature))
+                if steps.step > 1:  # The next may be made in the same memory.
+                    one = [np.array(x) for x in one]
             made += one  # Of the last again after the end, as many as were announced.
         return made
 
@@ -111,7 +113,7 @@ def read_ahead(dataset: Any, num_steps: int, ahead: int = _BATCHES_AHEAD) -> Any
 
 
 def without_autotuning(dataset: Any) -> Any:
-    """Keep TensorFlow from tuning a `tf.data.Dataset` while it is read, unless its options say so.
+    """Keep TensorFlow from tuning a `tf.data.Dataset` while it is read.
 
     Autotuning sleeps twice as long each time, and the end of an epoch sometimes waits for it to
     wake: up to as long again as the epoch took. Without it, `AUTOTUNE` stands for as many calls at
@@ -122,8 +124,6 @@ def without_autotuning(dataset: Any) -> Any:
     """
     import tensorflow as tf
 
-    if dataset.options().autotune.enabled is not None:
-        return dataset
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
@@ -135,4 +135,10 @@ def _as_arrays(made: Any, signature: Any) -> Any:
     if isinstance(signature, tuple | list):
         parts = [_as_arrays(x, spec) for x, spec in zip(made, signature, strict=True)]
         return tuple(parts) if isinstance(signature, tuple) else parts
-    return np.asarray(made, signature.dtype.as_numpy_dtype)
+    made, dtype = np.asarray(made), signature.dtype.as_numpy_dtype
+    if not np.can_cast(made.dtype, dtype, "same_kind"):
+        raise TypeError(
+            f"A batch has {made.dtype} where others have {np.dtype(dtype)}. Give every batch the "
+            "same dtype: x.astype(...)."
+        )
+    return made.astype(dtype, copy=False)

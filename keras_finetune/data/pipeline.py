@@ -132,16 +132,18 @@ def make_dataset(
             padded[name] = int(candidates[np.searchsorted(candidates, needed)])
         return features(_columns(store, rows, padded, pad_values or {}), rng)
 
+    bounds = own or ({} if widths is None else {names[0]: widths})
+
+    def example(end: int) -> tuple[Any, ...]:
+        """One row, at the least of all widths (0) or the largest (-1)."""
+        padded = {name: int(every[end]) for name, every in bounds.items()}
+        columns = _columns(store, np.arange(1), padded, pad_values or {}, others=(8, 16)[end])
+        return features(columns, np.random.default_rng(seed))
+
     signature = None
-    if own:  # The widths of one column say nothing of the other's.
-        narrow, wide = (
-            _columns(
-                store, np.arange(1), {n: int(w[end]) for n, w in own.items()}, pad_values or {}
-            )
-            for end in (0, -1)
-        )
-        rng = np.random.default_rng(seed)
-        signature = _signature(features(narrow, rng), features(wide, rng))
+    if bounds and any(store.is_ragged(x) for x in store.columns if x != names[0]):
+        # The widths of one column say nothing of another's.
+        signature = _signature(example(0), example(-1))
     dataset = planned_dataset(plan, read, shuffled=shuffle, seed=seed, signature=signature)
     dataset.key, dataset.ragged = store.key, names
     return dataset
@@ -185,10 +187,12 @@ def planned_dataset(
         return dataset
 
     first = plan_of(0)
-    narrow, wide = (batch(0, int(step)) for step in (first.widths.argmin(), first.widths.argmax()))
+    sizes = first.sizes * first.widths
+    largest = batch(0, int(sizes.argmax()))
     if signature is None:
-        signature = _signature(narrow, wide)
-    at_once = min(count_batches_of_a_call(wide), first.num_steps)
+        extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
+        signature = _signature(*(batch(0, step) for step in extremes))
+    at_once = min(count_batches_of_a_call(largest), first.num_steps)
     dataset = batches_dataset(next_epoch, range(0, first.num_steps, at_once), batch, signature)
     dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
@@ -196,7 +200,12 @@ def planned_dataset(
 
 
 def _columns(
-    store: Store, rows: np.ndarray, padded: Mapping[str, int], pad_values: Mapping[str, float]
+    store: Store,
+    rows: np.ndarray,
+    padded: Mapping[str, int],
+    pad_values: Mapping[str, float],
+    *,
+    others: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Read some rows.
 
@@ -205,6 +214,8 @@ def _columns(
         rows: Their numbers.
         padded: The width of each column that has one of its own; the others have the first's.
         pad_values: What ragged columns are padded with.
+        others: The width of the ragged columns that are not in `padded`. Default: the first's, or
+            more where a row has more.
     """
     first = next(iter(padded))
     columns = {}
@@ -213,7 +224,9 @@ def _columns(
         if name not in padded and store.is_ragged(name):
             # A column with rows longer than those that decide the width is not cut.
             longest = int(store.lengths(name)[rows].max())
-            to_width = to_width if longest <= to_width else -(-longest // 8) * 8
+            to_width = (
+                others if others else to_width if longest <= to_width else -(-longest // 8) * 8
+            )
         columns[name] = store.gather(name, rows, to_width, pad_values.get(name, 0))
     for name, width in padded.items():
         mask = np.arange(width) < store.lengths(name)[rows][:, None]
@@ -226,9 +239,14 @@ def _signature(narrow: tuple[Any, ...], wide: tuple[Any, ...]) -> Any:
     import tensorflow as tf
 
     def spec(one: Any, other: Any) -> Any:
+        if one is None or other is None:
+            raise ValueError(
+                "What makes the batches returned None in the place of an array. Expected (x, y) or "
+                "(x, y, sample_weight); leave out at the end what there is not."
+            )
         one, other = np.asarray(one), np.asarray(other)
         sizes = zip(one.shape[1:], other.shape[1:], strict=True)
         shape = [None, *(size if size == again else None for size, again in sizes)]
-        return tf.TensorSpec(shape[: one.ndim], one.dtype)
+        return tf.TensorSpec(shape[: one.ndim], np.result_type(one.dtype, other.dtype))
 
     return tf.nest.map_structure(spec, narrow, wide)

@@ -40,8 +40,13 @@ def is_tf_dataset(x: Any) -> bool:
 
 
 def as_keras_reads(x: Any) -> Any:
-    """Return data as Keras is to read it: a `tf.data.Dataset` without autotuning, others as is."""
-    return without_autotuning(x) if is_tf_dataset(x) else x
+    """Return data as Keras is to read it.
+
+    A `tf.data.Dataset` whose options do not say otherwise is read without autotuning.
+    """
+    if not is_tf_dataset(x) or x.options().autotune.enabled is not None:
+        return x
+    return without_autotuning(x)
 
 
 def is_arrays(x: Any) -> bool:

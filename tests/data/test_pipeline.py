@@ -4,6 +4,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_finetune.data import Ragged, build_store, make_dataset
 
@@ -169,6 +170,47 @@ def test_a_longer_second_column_is_not_cut(tmp_path):
     assert target.shape == (2, 24)
     assert ids.shape == (2, 4)
     assert target[1].numpy().tolist() == [*range(3, 21), *[0] * 6]
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 32])
+def test_a_second_ragged_column_may_have_any_width(tmp_path, batch_size):
+    """Also where the narrowest batch and the widest happen to have the same of it."""
+    lengths = np.arange(1, 61)
+    ragged = {"a": lengths, "b": np.where(lengths % 59 == 1, 60, lengths)}
+    rows = {
+        name: Ragged(np.ones(each.sum(), "int32"), np.r_[0, np.cumsum(each)])
+        for name, each in ragged.items()
+    }
+    store = build_store(tmp_path / "two", "key", lambda: [rows])
+    dataset = make_dataset(
+        store, lambda batch, rng: (batch["a"], batch["b"]), ragged="a", batch_size=batch_size
+    )
+    assert sum(int(b.numpy().sum()) for _, b in dataset) == ragged["b"].sum()
+
+
+def test_a_function_may_reuse_its_memory(store):
+    memory = np.zeros(32, "int64")
+
+    def reused(batch, rng):
+        found = memory[: len(batch["row"])]
+        found[:] = batch["row"]
+        return {"row": found}, batch["label"]
+
+    assert order(make_dataset(store, reused)) == list(range(200))
+
+
+def test_what_is_no_array_or_of_another_type_is_refused(store):
+    with pytest.raises(ValueError, match="None in the place of an array"):
+        make_dataset(store, lambda batch, rng: (batch["row"], None, batch["label"]))
+
+    def sometimes_float(batch, rng):
+        return (batch["row"] + (0.5 if 40 in batch["row"] else 0),)
+
+    dataset = make_dataset(store, sometimes_float)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="float64 where others have int64"):
+        list(dataset)
+    with pytest.raises(TypeError, match=r"x\.astype"):
+        list(dataset.as_numpy_iterator())
 
 
 def test_a_store_without_rows_or_column_is_refused(store, tmp_path):
