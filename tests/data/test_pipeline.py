@@ -175,8 +175,8 @@ def test_a_longer_second_column_is_not_cut(tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 16, 32])
 def test_a_second_ragged_column_may_have_any_width(tmp_path, batch_size):
     """Also where the narrowest batch and the widest happen to have the same of it."""
-    lengths = np.arange(1, 61)
-    ragged = {"a": lengths, "b": np.where(lengths % 59 == 1, 60, lengths)}
+    lengths = np.arange(1, 65)
+    ragged = {"a": lengths, "b": np.where(lengths % 63 == 1, 60, lengths)}
     rows = {
         name: Ragged(np.ones(each.sum(), "int32"), np.r_[0, np.cumsum(each)])
         for name, each in ragged.items()
