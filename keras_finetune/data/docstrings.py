@@ -1,6 +1,7 @@
 """The docstrings of installed packages, read from their files: nothing is imported."""
 
 import ast
+import gc
 import hashlib
 import importlib.util
 import json
@@ -10,6 +11,7 @@ import secrets
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,7 +90,8 @@ def kept_docstrings(package: str, folder: Path, version: str) -> list[Docstring]
     try:
         return [Docstring(*parts) for parts in json.loads(path.read_text("utf-8"))]
     except (OSError, ValueError):  # There is none yet, or it is damaged.
-        found = list(package_docstrings(package, folder))
+        with _no_collection():
+            found = list(package_docstrings(package, folder))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.json")
     try:
@@ -97,6 +100,21 @@ def kept_docstrings(package: str, folder: Path, version: str) -> list[Docstring]
     finally:
         unfinished.unlink(missing_ok=True)
     return found
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep Python from looking for cycles among all that TensorFlow made: half of the time.
+
+    Syntax trees are many objects, which make it look, and hold no cycles.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def package_docstrings(package: str, folder: Path) -> Iterator[Docstring]:

@@ -1,3 +1,4 @@
+import gc
 import importlib
 import sys
 
@@ -131,3 +132,19 @@ def test_a_version_is_parsed_once(folder, tmp_path, monkeypatch):
         path.write_text(path.read_text()[:-5])
     assert "Another core." in [found.text for found in kept_docstrings("fake", folder, "1.0")]
     assert sorted((tmp_path / "cache" / "docstrings").iterdir()) == kept
+
+
+def test_the_garbage_collector_rests_meanwhile(folder, tmp_path, monkeypatch):
+    """With TensorFlow imported it takes as long as the reading."""
+    monkeypatch.setenv("KERAS_FINETUNE_CACHE", str(tmp_path / "cache"))
+    running = []
+
+    def read(*args):
+        running.append(gc.isenabled())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("keras_finetune.data.docstrings.package_docstrings", read)
+    with pytest.raises(KeyboardInterrupt):
+        kept_docstrings("fake", folder, "1.0")
+    assert running == [False]
+    assert gc.isenabled()
