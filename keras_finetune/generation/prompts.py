@@ -163,6 +163,9 @@ def token_ids_of(
     # Tokens around whole texts, as BERT has them, are not what language models are trained with.
     if len(ids) and ids[-1] in ends and not target_prefix(model):
         ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
+    # Chat templates write the first token themselves.
+    if ids[:2].tolist() == [tokenizer.bos_id] * 2:
+        ids = ids[1:]
     return _known_ids(np.asarray(ids), model)
 
 
