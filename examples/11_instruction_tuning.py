@@ -96,8 +96,13 @@ start = kft.load_pretrained(arguments.model, head=True) if pretrained else new_m
 
 task = kft.tasks.InstructionTuning(max_length=arguments.max_length)
 model = task.build(start)
-asked = [messages[:-1] for messages in test.column("messages")]
-expected = [messages[-1]["content"] for messages in test.column("messages")]
+asked, expected = [], []
+for messages in test.column("messages"):  # Each up to its last answer to a user.
+    roles = [message["role"] for message in messages]
+    answers = [n for n in range(1, len(roles)) if roles[n - 1 : n + 1] == ["user", "assistant"]]
+    for last in answers[-1:]:
+        asked.append(messages[:last])
+        expected.append(messages[last]["content"])
 
 
 def score(when: str) -> list[str]:
