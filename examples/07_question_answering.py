@@ -16,6 +16,7 @@ three epochs in windows of 256, was not measured.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import sys
@@ -98,5 +99,9 @@ else:
 if arguments.interactive:
     rich.print(Text(f"\n{document[:2_000]}\n", style="dim"))
     print("A question about this text in a line; an empty line ends:")
-    for question in itertools.takewhile(bool, map(str.strip, sys.stdin)):
-        show(question, document, task.predict(tuner.model, [(question, document)])[0])
+    with contextlib.suppress(KeyboardInterrupt):
+        for question in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+            try:
+                show(question, document, task.predict(tuner.model, [(question, document)])[0])
+            except ValueError as error:  # As for a question that is too long: ask another.
+                print(error)

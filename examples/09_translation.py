@@ -17,6 +17,7 @@ after a minute of processor time.
 """
 
 import argparse
+import contextlib
 import itertools
 import re
 import sys
@@ -129,5 +130,9 @@ if arguments.out:
     print(f"Saved to {kft.tasks.save(task, tuner.model, arguments.out)}")
 if arguments.interactive:
     print("\nA text in a line; an empty line ends:")
-    for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
-        print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))
+    with contextlib.suppress(KeyboardInterrupt):
+        for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+            try:
+                print(*task.predict(tuner.model, [text], num_beams=arguments.num_beams))
+            except ValueError as error:  # As for a text of no token: try another.
+                print(error)

@@ -18,6 +18,7 @@ not measured. The small model of `--quick` learns no more than to say nothing.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import sys
@@ -96,8 +97,13 @@ start = kft.load_pretrained(arguments.model, head=True) if pretrained else new_m
 
 task = kft.tasks.InstructionTuning(max_length=arguments.max_length)
 model = task.build(start)
-asked = [messages[:-1] for messages in test.column("messages")]
-expected = [messages[-1]["content"] for messages in test.column("messages")]
+asked, expected = [], []
+for messages in test.column("messages"):  # Each up to its last answer to a user.
+    roles = [message["role"] for message in messages]
+    answers = [n for n in range(1, len(roles)) if roles[n - 1 : n + 1] == ["user", "assistant"]]
+    for last in answers[-1:]:
+        asked.append(messages[:last])
+        expected.append(messages[last]["content"])
 
 
 def score(when: str) -> list[str]:
@@ -109,6 +115,11 @@ def score(when: str) -> list[str]:
         f"{when}: perplexity of the right answers {perplexity:,.1f}, F1 of its own {found.f1:.1f}"
     )
     return answers
+
+
+def prompt_length(messages: list[dict[str, str]]) -> int:
+    """Return how many tokens a model reads before it answers."""
+    return len(task.tokenizer.encode(task.prompt(messages)))
 
 
 before = score("Before")
@@ -127,11 +138,19 @@ for messages, right, first, second in list(zip(asked, expected, before, after, s
 if arguments.interactive:
     print("\nSay something in a line; an empty line ends:")
     chat: list[dict[str, str]] = []
-    for said in itertools.takewhile(bool, map(str.strip, sys.stdin)):
-        chat.append({"role": "user", "content": said})
-        pieces = []
-        for piece in kft.generation.stream(model, task.prompt(chat), max_new_tokens=128):
-            print(piece, end="", flush=True)
-            pieces.append(piece)
-        print()
-        chat.append({"role": "assistant", "content": "".join(pieces)})
+    with contextlib.suppress(KeyboardInterrupt):
+        for said in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+            chat.append({"role": "user", "content": said})
+            while len(chat) > 1 and prompt_length(chat) > arguments.max_length:
+                del chat[:2]  # The oldest question, and its answer.
+            pieces = []
+            try:
+                for piece in kft.generation.stream(model, task.prompt(chat), max_new_tokens=128):
+                    print(piece, end="", flush=True)
+                    pieces.append(piece)
+            except ValueError as error:  # As for a question that is too long: ask another.
+                print(error)
+                chat.pop()
+                continue
+            print()
+            chat.append({"role": "assistant", "content": "".join(pieces)})

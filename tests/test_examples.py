@@ -1,6 +1,7 @@
 """Every example runs in its small setting, offline, and says something."""
 
 import io
+import json
 import os
 import runpy
 import subprocess
@@ -32,6 +33,20 @@ PRINTED = {
 }
 
 
+# Of no token for some, too long for others.
+LINES = ["\x01", "why " * 2_000, "What does the function return?"]
+
+
+class Typed(io.StringIO):
+    """Lines, and then Ctrl-C."""
+
+    def __next__(self):
+        line = self.readline()
+        if not line:
+            raise KeyboardInterrupt
+        return line
+
+
 def by_name(path):
     return path.stem
 
@@ -44,15 +59,26 @@ def test_script_runs(script, tmp_path, monkeypatch, capsys):
     keras.utils.clear_session()  # Layers are numbered from the start, as in a fresh process.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(script), "--quick", *typed])
-    # And no empty line to end with.
-    monkeypatch.setattr(sys, "stdin", io.StringIO("What does the function return?\n"))
+    monkeypatch.setattr(sys, "stdin", Typed("\n".join([*LINES, ""])))
     runpy.run_path(str(script), run_name="__main__")
     said = capsys.readouterr().out
     assert said.strip()
     for text in PRINTED.get(script.stem, []):
         assert text in said
-    if typed:  # A line for the answer, which so small a model may leave empty.
-        assert said.partition("an empty line ends:")[2].count("\n") > 1
+    if typed:  # A line for each answer, which so small a model may leave empty, or what was wrong.
+        assert said.partition("an empty line ends:")[2].count("\n") > len(LINES)
+
+
+@pytest.mark.slow
+def test_conversations_may_end_with_a_question(tmp_path, monkeypatch, capsys):
+    roles = ("user", "assistant", "user")
+    messages = [{"role": role, "content": f"{role} speaks"} for role in roles]
+    file = tmp_path / "chats.jsonl"
+    file.write_text((json.dumps({"messages": messages}) + "\n") * 40, encoding="utf-8")
+    script = str(EXAMPLES / "11_instruction_tuning.py")
+    monkeypatch.setattr(sys, "argv", [script, "--quick", "--data", str(file), "--epochs", "1"])
+    runpy.run_path(script, run_name="__main__")
+    assert "answer:   assistant speaks" in capsys.readouterr().out
 
 
 @pytest.mark.slow

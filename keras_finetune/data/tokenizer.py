@@ -202,9 +202,13 @@ class Tokenizer:
         return read_pair_template(self._tokenizer)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
-        """Return the text of token ids."""
+        """Return the text of token ids; one that begins within a word is without its ``##``."""
         numbers = [int(number) for number in ids]
-        return str(self._tokenizer.decode(numbers, skip_special_tokens=skip_special_tokens))
+        text = str(self._tokenizer.decode(numbers, skip_special_tokens=skip_special_tokens))
+        decoder = self._tokenizer.decoder
+        if isinstance(decoder, tokenizers.decoders.WordPiece):
+            return text.removeprefix(decoder.prefix)
+        return text
 
     @property
     def vocab_size(self) -> int:

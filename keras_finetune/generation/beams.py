@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from keras_finetune.generation.choosing import log_softmax
-
 
 @dataclass
 class Beams:
@@ -40,18 +38,18 @@ class Beams:
         self.finished = [[] for _ in range(self.prompts)]
         self.done = np.zeros(self.prompts, bool)
 
-    def step(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, log_probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Continue every beam.
 
         Args:
-            logits: (prompts * size, vocab_size), of the tokens that come next.
+            log_probabilities: (prompts * size, vocab_size), of the tokens that come next; minus
+                infinity or NaN where one is not possible.
 
         Returns:
             Two arrays (prompts * size,): the row that each beam now continues, and its new token.
         """
-        vocab_size = logits.shape[-1]
-        with np.errstate(invalid="ignore"):  # A beam that has no token left.
-            totals = log_softmax(logits.astype(np.float64)).reshape(self.prompts, self.size, -1)
+        vocab_size = log_probabilities.shape[-1]
+        totals = log_probabilities.reshape(self.prompts, self.size, -1)
         totals = np.where(np.isnan(totals), -np.inf, totals)
         totals = (totals + self.scores[:, :, None]).reshape(self.prompts, -1)
         # Each beam has one continuation for each end token, so that enough go on in any case.

@@ -8,7 +8,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_finetune.generation.choosing import forbid_repeated_ngrams, penalize_repetition
+from keras_finetune.generation.choosing import (
+    forbid_repeated_ngrams,
+    log_softmax,
+    penalize_repetition,
+)
 from keras_finetune.generation.decoder import CachedDecoder
 from keras_finetune.generation.decoder_graph import target_prefix
 from keras_finetune.generation.keeping import can_keep
@@ -65,6 +69,9 @@ class PromptBatch:
     ) -> np.ndarray:
         """Logits of the next tokens, changed where tokens must not come again.
 
+        For beam search they are log probabilities. The change comes after that, so that a token
+        which is forbidden leaves the others theirs: texts are compared by them.
+
         Args:
             new: The tokens that each row has got.
             going_on: (rows,) bool, which have not ended.
@@ -81,6 +88,9 @@ class PromptBatch:
                 "ones, and lower the learning rate. If none is, its numbers are too great for "
                 "float16: use bfloat16 or float32."
             )
+        if settings.num_beams > 1:
+            with np.errstate(invalid="ignore"):  # Of rows that have ended.
+                logits = log_softmax(logits.astype(np.float64))
         if settings.repetition_penalty == 1.0 and not settings.no_repeat_ngram_size:
             return logits
         histories = [np.concatenate(x) for x in zip(self.prompts, new, strict=True)]
@@ -163,6 +173,9 @@ def token_ids_of(
     # Tokens around whole texts, as BERT has them, are not what language models are trained with.
     if len(ids) and ids[-1] in ends and not target_prefix(model):
         ids = tokenizer.encode_batch([prompt], special_tokens=False).token_ids
+    # Chat templates write the first token themselves.
+    if ids[:2].tolist() == [tokenizer.bos_id] * 2:
+        ids = ids[1:]
     return _known_ids(np.asarray(ids), model)
 
 

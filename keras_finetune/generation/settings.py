@@ -20,6 +20,9 @@ _LEAST = {
     "seed": 0,
     "batch_size": 1,
 }
+# Beyond these, logits divided by the one and lengths to the power of the other are infinite.
+_LEAST_TEMPERATURE = 1e-6
+_MOST_LENGTH_PENALTY = 50
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,16 @@ class Settings:
                 continue
             if not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(f"{name} must be a finite number. Received: {value!r}.")
-        if not self.temperature >= 0:
+        if self.temperature and not self.temperature >= _LEAST_TEMPERATURE:
             raise ValueError(
-                f"temperature must be at least 0, where 0 takes the most probable token. Received: "
-                f"{self.temperature!r}."
+                "temperature must be 0, which takes the most probable token, or at least "
+                f"{_LEAST_TEMPERATURE}. Received: {self.temperature!r}."
+            )
+        if abs(self.length_penalty) > _MOST_LENGTH_PENALTY:
+            raise ValueError(
+                f"length_penalty must be from -{_MOST_LENGTH_PENALTY} to {_MOST_LENGTH_PENALTY}; 1 "
+                "divides by the length, and 2 favours long texts clearly. Received: "
+                f"{self.length_penalty!r}."
             )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(

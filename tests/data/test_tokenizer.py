@@ -133,3 +133,10 @@ def test_pickling(tokenizer) -> None:
 def test_fingerprints_differ(tokenizer) -> None:
     other = Tokenizer.train(TEXTS, vocab_size=50, kind="wordpiece", progress=False)
     assert other.fingerprint != tokenizer.fingerprint
+
+
+def test_a_text_that_begins_within_a_word_has_no_marks_of_word_pieces():
+    tokenizer = Tokenizer.train(["sun sunny ##"], 60, "wordpiece", min_frequency=1, progress=False)
+    pieces = [tokenizer.sep_id, tokenizer.token_to_id("##n"), tokenizer.token_to_id("##y")]
+    assert tokenizer.decode(pieces) == "ny"
+    assert tokenizer.decode(tokenizer.encode("## sun")) == "# # sun"

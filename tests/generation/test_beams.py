@@ -1,12 +1,20 @@
 """Beam search against all continuations there are."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from keras_finetune.generation.beams import Beams
-from keras_finetune.generation.choosing import log_softmax
+from keras_finetune.generation.choosing import (
+    forbid_repeated_ngrams,
+    log_softmax,
+    penalize_repetition,
+)
+from keras_finetune.generation.generating import _beam_search
+from keras_finetune.generation.prompts import PromptBatch
+from keras_finetune.generation.settings import Settings
 
 VOCAB, END, LENGTH = 5, 4, 4
 
@@ -21,7 +29,7 @@ def search(seeds, size, penalty=1.0, ends=(END,)):
     for _ in range(LENGTH):
         logits = [logits_after(t, seeds[row // size]) for row, t in enumerate(beams.tokens)]
         before = beams.tokens
-        rows, tokens = beams.step(np.array(logits))
+        rows, tokens = beams.step(log_softmax(np.array(logits)))
         for place, (row, token) in enumerate(zip(rows, tokens, strict=True)):
             if not beams.done[place // size]:
                 assert beams.tokens[place].tolist() == [*before[row], token]
@@ -77,3 +85,43 @@ def test_long_texts_are_favoured_by_a_greater_penalty():
 
 def test_no_end_token():
     assert len(search([0], 2, ends=(-1,))[0]) == LENGTH
+
+
+class Pairs:
+    """A decoder whose next token depends on the last one alone."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def start(self, prompts, mask, room, source):
+        return self.logits[prompts[:, 0]]
+
+    def next(self, tokens):
+        return self.logits[tokens]
+
+    def reorder(self, rows):
+        pass
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"no_repeat_ngram_size": 1}, {"no_repeat_ngram_size": 2}, {"repetition_penalty": 1.5}],
+)
+def test_what_must_not_come_again_leaves_other_tokens_their_probabilities(options):
+    """As in `transformers`; else a beam whose best token is forbidden would become a better one."""
+    settings = Settings(max_new_tokens=3, num_beams=VOCAB**3, **options)
+    texts = np.array([[0, *new] for new in itertools.product(range(VOCAB), repeat=3)])
+    for seed in range(10):
+        logits = np.random.default_rng(seed).normal(size=(VOCAB, VOCAB)) * 2
+        scores = np.zeros(len(texts))
+        for place in (1, 2, 3):
+            found, so_far = log_softmax(logits[texts[:, place - 1]]), list(texts[:, :place])
+            if settings.no_repeat_ngram_size:
+                found = forbid_repeated_ngrams(found, so_far, settings.no_repeat_ngram_size)
+            else:
+                found = penalize_repetition(found, so_far, settings.repetition_penalty)
+            scores += found[np.arange(len(texts)), texts[:, place]]
+        model = SimpleNamespace(name="pairs", layers=[])
+        batch = PromptBatch(model, Pairs(logits), [np.array([0])], None, 0, settings, (-1,))
+        (best,) = _beam_search(batch, settings)
+        assert best.tolist() == texts[scores.argmax(), 1:].tolist()

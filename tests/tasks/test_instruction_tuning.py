@@ -4,9 +4,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 import keras_finetune as kft
 from keras_finetune import models
+from keras_finetune.generation.prompts import token_ids_of
 from keras_finetune.pretrained.gguf_file import GGUFCheckpoint
 from keras_finetune.tasks import InstructionTuning
 
@@ -85,6 +87,24 @@ def test_a_small_model_learns_to_answer(task):
     assert task.evaluate(tuner.model, ROWS)["perplexity"] < 1.2
     several = task.predict(tuner.model, [conversation("who are you?")], max_new_tokens=16)
     assert several == answers[2:]
+
+
+def test_a_stream_reads_what_training_reads():
+    special = ("[PAD]", "[UNK]", "<s>", "</s>")
+    texts = [" ".join(pair) for pair in QUESTIONS.items()]
+    raw = kft.data.Tokenizer.train(texts, 270, special_tokens=special, progress=False)._tokenizer
+    begin = raw.token_to_id("<s>")
+    raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin)])
+    task = InstructionTuning(
+        kft.data.Tokenizer(raw), chat_template="{{ bos_token }}" + TEMPLATE.replace("[SEP]", "</s>")
+    )
+    model = task.build(models.transformer_decoder(task.tokenizer.vocab_size, 1, 2, 16))
+    ids = token_ids_of(task.prompt("what is red?"), task.tokenizer, model, (3,)).tolist()
+    (x, *_), *_ = task.dataset({"messages": ROWS["messages"][:1]})
+    assert ids[:3].count(begin) == 1
+    assert x["token_ids"].numpy()[0][: len(ids)].tolist() == ids
+    # A text that does not begin so is as the tokenizer makes it.
+    assert token_ids_of("red", task.tokenizer, model, (3,))[0] == begin
 
 
 def test_saved_and_loaded(task, tmp_path):
