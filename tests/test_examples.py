@@ -1,7 +1,6 @@
 """Every example runs in its small setting, offline, and says something."""
 
 import io
-import json
 import os
 import runpy
 import subprocess
@@ -67,18 +66,6 @@ def test_script_runs(script, tmp_path, monkeypatch, capsys):
         assert text in said
     if typed:  # A line for each answer, which so small a model may leave empty, or what was wrong.
         assert said.partition("an empty line ends:")[2].count("\n") > len(LINES)
-
-
-@pytest.mark.slow
-def test_conversations_may_end_with_a_question(tmp_path, monkeypatch, capsys):
-    roles = ("user", "assistant", "user")
-    messages = [{"role": role, "content": f"{role} speaks"} for role in roles]
-    file = tmp_path / "chats.jsonl"
-    file.write_text((json.dumps({"messages": messages}) + "\n") * 40, encoding="utf-8")
-    script = str(EXAMPLES / "11_instruction_tuning.py")
-    monkeypatch.setattr(sys, "argv", [script, "--quick", "--data", str(file), "--epochs", "1"])
-    runpy.run_path(script, run_name="__main__")
-    assert "answer:   assistant speaks" in capsys.readouterr().out
 
 
 @pytest.mark.slow
