@@ -5,7 +5,7 @@ import importlib.metadata
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,8 @@ def rouge_scores(predictions: Sequence[str], references: References) -> RougeSco
         Means of the F-measures over the rows.
 
     Raises:
-        ValueError: There is nothing to compare, or not as many references as predictions.
+        ValueError: There is nothing to compare, something is no text, or there are not as many
+            references as predictions.
         ImportError: `rouge-score` is not installed.
 
     Example:
@@ -144,7 +145,8 @@ def translation_scores(
         Both scores of the whole corpus.
 
     Raises:
-        ValueError: There is nothing to compare, or not as many references as predictions.
+        ValueError: There is nothing to compare, something is no text, or there are not as many
+            references as predictions.
         ImportError: `sacrebleu` is not installed.
 
     Example:
@@ -179,6 +181,41 @@ def _tokenizer_by_script(references: list[list[str]]) -> str:
         return "13a"
     # Japanese has far more kana beside its Han, Korean more Hangul; Chinese may quote a little.
     return "zh" if han > 10 * others else "char"
+
+
+def listed_references(references: References, what: str = "reference") -> list[list[str]]:
+    """Make a list of every row's references.
+
+    Args:
+        references: A text a row, or a list of them.
+        what: What they are, for errors.
+
+    Raises:
+        ValueError: A row has no text, or something that is none; names the row.
+
+    Example:
+        >>> listed_references(["one", ["two", "three"]])
+        [['one'], ['two', 'three']]
+    """
+    several = []
+    for number, row in enumerate(references):
+        if row is None or (isinstance(row, float) and row != row):
+            raise ValueError(
+                f"Row {number}: the {what} is {row} (missing). Drop the row, or fill it in."
+            )
+        texts = [row] if isinstance(row, str) or not isinstance(row, Iterable) else list(row)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"Row {number}: the {what} is {row!r:.60}; expected a text, or a list of texts. "
+                "Leave out what is missing, and drop a row that has none."
+            )
+        if not any(text.strip() for text in texts):
+            raise ValueError(
+                f"Row {number}: the {what} is empty, so that nothing can be compared with it. "
+                "Drop the row."
+            )
+        several.append(texts)
+    return several
 
 
 class _Characters:
@@ -220,14 +257,10 @@ def _listed(predictions: Sequence[str], references: References) -> list[list[str
             f"Scores need a reference for each text, and at least one. Received: "
             f"{len(predictions)} predictions, {len(references)} references."
         )
-    several = [[row] if isinstance(row, str) else list(row) for row in references]
-    for number, row in enumerate(several):
-        if not any(text.strip() for text in row):
-            raise ValueError(
-                f"Row {number}: the reference is empty, so that nothing can be compared with it. "
-                "Drop the row."
-            )
-    return several
+    for number, text in enumerate(predictions):
+        if not isinstance(text, str):
+            raise ValueError(f"Row {number}: the prediction is {text!r:.60}; expected a text.")
+    return listed_references(references)
 
 
 def _optional(module: str) -> Any:

@@ -119,6 +119,12 @@ def test_scores_print_their_signature_and_are_frozen():
         (["a"], ["a", "b"], "1 predictions, 2 references"),
         ("a", "a", "one string"),
         (["a", "b"], ["a", " "], "Row 1: the reference is empty"),
+        (["a", "b"], ["a", []], "Row 1: the reference is empty"),
+        (["a"], [None], r"Row 0: the reference is None \(missing\)\. Drop the row, or fill it in"),
+        (["a"], [["b", None]], r"Row 0: the reference is \['b', None\].*Leave out"),
+        (["a"], [float("nan")], r"Row 0: the reference is nan \(missing\)"),
+        (["a"], [3], "Row 0: the reference is 3.*a text, or a list of texts"),
+        (["a", None], ["a", "b"], "Row 1: the prediction is None"),
     ],
 )
 def test_what_cannot_be_compared(score, predictions, references, message):
