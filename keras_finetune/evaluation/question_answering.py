@@ -95,7 +95,7 @@ def squad_scores(
             references out, and takes such a prediction for an empty one. Only 2.0 has questions
             without an answer.
         f1_by: What the F1 counts: ``"words"``, or ``"characters"`` for Chinese: each Chinese
-            character is a word, all punctuation of Unicode goes, and articles stay.
+            character is a word, the punctuation of Unicode goes as well, and articles stay.
 
     Returns:
         Exact match and F1 in per cent.
@@ -173,7 +173,9 @@ def _words(text: str) -> list[str]:
 
 
 def _characters(text: str) -> list[str]:
-    kept = (char for char in text.lower() if not unicodedata.category(char).startswith("P"))
+    # Of ASCII the signs go, too, such as $ and +, which are no punctuation in Unicode.
+    text = text.lower().translate(_ASCII_PUNCTUATION)
+    kept = (char for char in text if not unicodedata.category(char).startswith("P"))
     return _CHARACTERS.findall("".join(kept))
 
 

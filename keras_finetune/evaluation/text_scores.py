@@ -5,7 +5,7 @@ import importlib.metadata
 import itertools
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,17 @@ from typing import Any
 _CJK = r"\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_CJK}]|[^\W_{_CJK}]+")
 _IS_CJK = re.compile(f"[{_CJK}]")
+
+# sacrebleu's tokenizers, by the first word of a language's code or name.
+_TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "chi", "cmn", "cn", "chinese", "mandarin", "中文"), "zh"),
+    **dict.fromkeys(("ja", "jpn", "jp", "japanese", "日本語"), "char"),
+    **dict.fromkeys(("ko", "kor", "kr", "korean", "한국어"), "char"),
+}
+_HAN = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+# Thai, Lao, Burmese, Khmer, kana and Hangul.
+_BY_CHARACTER = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\uac00-\ud7af]")
+_WORD = re.compile(r"[^\W_]+")
 
 References = Sequence[str] | Sequence[Sequence[str]]
 
@@ -78,7 +89,8 @@ def rouge_scores(predictions: Sequence[str], references: References) -> RougeSco
         Means of the F-measures over the rows.
 
     Raises:
-        ValueError: There is nothing to compare, or not as many references as predictions.
+        ValueError: There is nothing to compare, something is no text, or there are not as many
+            references as predictions.
         ImportError: `rouge-score` is not installed.
 
     Example:
@@ -125,14 +137,16 @@ def translation_scores(
     Args:
         predictions: The translations, as plain text.
         references: A reference for each, or equally long lists of them.
-        target_language: Chinese (`"zh"`) is split into characters, Japanese (`"ja"`) and Korean
-            (`"ko"`) too, and everything else into words (`13a`).
+        target_language: Code or name. Chinese (`"zh"`) is split into characters, Japanese (`"ja"`)
+            and Korean (`"ko"`) too. Any other is split into words (`13a`), unless most of the
+            references is in a script that these three, Thai, Lao, Burmese or Khmer use.
 
     Returns:
         Both scores of the whole corpus.
 
     Raises:
-        ValueError: There is nothing to compare, or not as many references as predictions.
+        ValueError: There is nothing to compare, something is no text, or there are not as many
+            references as predictions.
         ImportError: `sacrebleu` is not installed.
 
     Example:
@@ -147,8 +161,8 @@ def translation_scores(
             f"{min(map(len, several))} to {max(map(len, several))}. Keep one of each row."
         )
     sacrebleu = _optional("sacrebleu")
-    language = target_language.replace("-", "_").split("_")[0].lower()
-    tokenize = {"zh": "zh", "ja": "char", "ko": "char"}.get(language, "13a")
+    language = re.split(r"[-_\s]", target_language.strip().lower())[0]
+    tokenize = _TOKENIZERS.get(language) or _tokenizer_by_script(several)
     metrics = sacrebleu.metrics.BLEU(tokenize=tokenize), sacrebleu.metrics.CHRF()
     streams = [list(stream) for stream in zip(*several, strict=True)]
     bleu, chrf = (metric.corpus_score(list(predictions), streams).score for metric in metrics)
@@ -157,6 +171,51 @@ def translation_scores(
         for name, metric in zip(("BLEU", "chrF"), metrics, strict=True)
     )
     return TranslationScores(bleu, chrf, len(several), signature)
+
+
+def _tokenizer_by_script(references: list[list[str]]) -> str:
+    text = "\n".join(itertools.chain(*references))
+    han, others = len(_HAN.findall(text)), len(_BY_CHARACTER.findall(text))
+    words = len(_WORD.findall(_BY_CHARACTER.sub(" ", _HAN.sub(" ", text))))
+    if han + others <= words:
+        return "13a"
+    # Japanese has far more kana beside its Han, Korean more Hangul; Chinese may quote a little.
+    return "zh" if han > 10 * others else "char"
+
+
+def listed_references(references: References, what: str = "reference") -> list[list[str]]:
+    """Make a list of every row's references.
+
+    Args:
+        references: A text a row, or a list of them.
+        what: What they are, for errors.
+
+    Raises:
+        ValueError: A row has no text, or something that is none; names the row.
+
+    Example:
+        >>> listed_references(["one", ["two", "three"]])
+        [['one'], ['two', 'three']]
+    """
+    several = []
+    for number, row in enumerate(references):
+        if row is None or (isinstance(row, float) and row != row):
+            raise ValueError(
+                f"Row {number}: the {what} is {row} (missing). Drop the row, or fill it in."
+            )
+        texts = [row] if isinstance(row, str) or not isinstance(row, Iterable) else list(row)
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError(
+                f"Row {number}: the {what} is {row!r:.60}; expected a text, or a list of texts. "
+                "Leave out what is missing, and drop a row that has none."
+            )
+        if not any(text.strip() for text in texts):
+            raise ValueError(
+                f"Row {number}: the {what} is empty, so that nothing can be compared with it. "
+                "Drop the row."
+            )
+        several.append(texts)
+    return several
 
 
 class _Characters:
@@ -198,14 +257,10 @@ def _listed(predictions: Sequence[str], references: References) -> list[list[str
             f"Scores need a reference for each text, and at least one. Received: "
             f"{len(predictions)} predictions, {len(references)} references."
         )
-    several = [[row] if isinstance(row, str) else list(row) for row in references]
-    for number, row in enumerate(several):
-        if not any(text.strip() for text in row):
-            raise ValueError(
-                f"Row {number}: the reference is empty, so that nothing can be compared with it. "
-                "Drop the row."
-            )
-    return several
+    for number, text in enumerate(predictions):
+        if not isinstance(text, str):
+            raise ValueError(f"Row {number}: the prediction is {text!r:.60}; expected a text.")
+    return listed_references(references)
 
 
 def _optional(module: str) -> Any:

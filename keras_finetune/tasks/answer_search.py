@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_finetune.data import make_plan
 from keras_finetune.tasks.answer_windows import Windows
+from keras_finetune.tasks.prediction import check_outputs
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,12 @@ def find_answers(
         max_answer_length: int, in tokens.
         unanswerable: Whether there may be no answer.
         n_best: int, how many answers to return at most.
+
+    Raises:
+        ValueError: A logit is NaN or infinite.
     """
+    for row, length in enumerate(windows.lengths):
+        check_outputs(np.asarray(logits[row])[:length])
     found = []
     bounds = np.searchsorted(windows.questions, np.arange(len(contexts) + 1))
     for question, context in enumerate(contexts):

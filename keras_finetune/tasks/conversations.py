@@ -94,6 +94,9 @@ class ConversationEncoder:
 
         Returns:
             `token_ids`, the `next_ids` after them, and `answer`, 1 where these are to be learned.
+
+        Raises:
+            ValueError: A row is no conversation with an answer, or the template does not end one.
         """
         rows: dict[str, list[np.ndarray]] = {"token_ids": [], "next_ids": [], "answer": []}
         for row, conversation in enumerate(conversations, first_row):
@@ -102,8 +105,8 @@ class ConversationEncoder:
             parts = self._parts(as_messages(conversation, row), row)
             ids = self._ids([text for text, _ in parts])
             learned = [
-                self._until_end(part) if is_answer else np.zeros(len(part), np.int32)
-                for part, (_, is_answer) in zip(ids, parts, strict=True)
+                self._until_end(part, text, row) if is_answer else np.zeros(len(part), np.int32)
+                for part, (text, is_answer) in zip(ids, parts, strict=True)
             ]
             joined = np.concatenate(ids)[: self.max_length + 1]
             answer = np.concatenate(learned)[1 : self.max_length + 1]
@@ -161,11 +164,18 @@ class ConversationEncoder:
                 f"End the template with {prompt}"
             )
 
-    def _until_end(self, ids: np.ndarray) -> np.ndarray:
+    def _until_end(self, ids: np.ndarray, text: str, row: int) -> np.ndarray:
         """1 up to the token that ends an answer: after it the template may write more."""
         ends = np.flatnonzero(ids == self.end_id)
-        last = ends[0] if len(ends) else len(ids) - 1
-        return (np.arange(len(ids)) <= last).astype(np.int32)
+        if not len(ends):
+            end = self.tokenizer.id_to_token(self.end_id)
+            raise ValueError(
+                f"Row {row}: the chat template writes no {end!r} after an answer, the token that "
+                "ends a text of this tokenizer, so that a model would learn to go on and on. Write "
+                f"{end!r} after the assistant's content in the template, in place of any other "
+                f"token that ends it. Received an answer that ends in {text[-40:]!r}"
+            )
+        return (np.arange(len(ids)) <= ends[0]).astype(np.int32)
 
     def _ids(self, texts: list[str]) -> list[np.ndarray]:
         # The template writes special tokens itself. Pieces are encoded one by one, since a model

@@ -1,5 +1,6 @@
 """Masked language modelling: predict tokens that were hidden."""
 
+import math
 from typing import Any
 
 import keras
@@ -30,7 +31,8 @@ class MaskedLanguageModeling:
         tokenizer: What turns text into token ids; needs a mask token.
         max_length: int, tokens of a row.
         text: Name of the text column.
-        mask_rate: float, share of the tokens that are predicted.
+        mask_rate: float, share of the tokens that are predicted, special ones never; the number a
+            row is rounded by chance, and at least one.
         whole_word: Whether the pieces of a word are chosen together, or none of them; a little
             less than `mask_rate` is then predicted, since words are passed over that are too long.
         separate_texts: Whether a text sees only itself, also where several share a row; for
@@ -120,26 +122,32 @@ class MaskedLanguageModeling:
 
         Returns:
             A `tf.data.Dataset` of `({"token_ids", "padding_mask", "mask_positions"}, hidden token
-            ids)`: (batch, max_length) twice, then (batch, masked) twice; with `"segment_ids"` for
-            backbones that take them, and weights (batch, masked) with `separate_texts` or
-            `whole_word`.
+            ids, weights)`: (batch, max_length) twice, then (batch, masked) three times; with
+            `"segment_ids"` for backbones that take them. Weights are 0 where a row has fewer
+            hidden tokens than others.
         """
         texts = read_texts(examples, self.text)
         if self.separate_texts:
             store = packed_store(texts, self.tokenizer, self.text, self.max_length, next_ids=False)
         else:
             store = blocks_store(texts, self.tokenizer, self.text, self.max_length)
-        masked = max(1, round(self.mask_rate * self.max_length))
+        masked = max(1, math.ceil(self.mask_rate * self.max_length - 1e-9))
+        tokens = map(self.tokenizer.token_to_id, self.tokenizer.special_tokens.values())
+        special = np.array([number for number in tokens if number is not None], np.int32)
 
         def features(batch: dict[str, np.ndarray], rng: np.random.Generator) -> tuple[Any, ...]:
             ids = batch["token_ids"]
             starts = batch.get("text_starts", np.ones_like(ids))
-            # Padding is chosen last, and counts for nothing.
-            drawn = np.where(starts > 0, rng.random(ids.shape), 2.0)
-            share = np.ceil(self.mask_rate * (starts > 0).sum(axis=1, keepdims=True))
+            ordinary = (starts > 0) & ~np.isin(ids, special)
+            # The others are chosen last, and count for nothing.
+            drawn = np.where(ordinary, rng.random(ids.shape), 2.0)
+            most = ordinary.sum(axis=1, keepdims=True)
+            # Rounded by chance, so that the mean is the rate.
+            share = np.floor(self.mask_rate * most + rng.random(most.shape))
+            share = np.minimum(np.maximum(share, 1), most)
             if self._words is not None:
-                most = np.minimum(share[:, 0], masked).astype(int)
-                together = self._words.choose(ids, starts, most, rng)
+                limit = np.minimum(share[:, 0], masked).astype(int)
+                together = self._words.choose(ids, np.where(ordinary, starts, 0), limit, rng)
                 drawn = np.where(together, -1.0, drawn)
                 share = together.sum(axis=1, keepdims=True)
             chosen = drawn.argsort(axis=1)[:, :masked]
@@ -158,8 +166,6 @@ class MaskedLanguageModeling:
             x = {"token_ids": ids, "padding_mask": starts, "mask_positions": positions}
             if self.segment_ids:
                 x["segment_ids"] = np.zeros_like(ids)
-            if not self.separate_texts and not self.whole_word:
-                return x, hidden
             return x, hidden, counted.astype(np.float32)
 
         return make_dataset(

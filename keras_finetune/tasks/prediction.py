@@ -1,4 +1,4 @@
-"""What a classifier says, in label names."""
+"""What a model says: whether these are numbers, and in label names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +24,24 @@ class Prediction:
     labels: tuple[str, ...]
 
 
+def check_outputs(outputs: np.ndarray) -> None:
+    """Refuse what a model says if it is no numbers, as generation does.
+
+    Args:
+        outputs: float, logits or probabilities; minus infinity is what is impossible.
+
+    Raises:
+        ValueError: One is NaN or infinite.
+    """
+    if outputs.size and not outputs.max() < np.inf:
+        raise ValueError(
+            "The model's outputs are NaN or infinite: nothing can be predicted. Look whether some "
+            "of its weights are, as after a training that diverged: load earlier ones, and lower "
+            "the learning rate. If none is, its numbers are too great for float16: use bfloat16 "
+            "or float32."
+        )
+
+
 def decode(
     probabilities: np.ndarray, labels: Sequence[str], *, multi_label: bool = False
 ) -> list[Prediction]:
@@ -33,7 +51,11 @@ def decode(
         probabilities: (rows, classes) float.
         labels: The name of each class.
         multi_label: Whether a text may have several labels, or none.
+
+    Raises:
+        ValueError: A probability is NaN.
     """
+    check_outputs(np.asarray(probabilities))
     decoded = []
     for row in np.asarray(probabilities, float):
         named = {name: float(value) for name, value in zip(labels, row, strict=True)}

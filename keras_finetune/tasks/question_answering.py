@@ -261,7 +261,7 @@ class QuestionAnswering:
             An answer to each question, in order.
 
         Raises:
-            ValueError: A question or a context is empty; names the row.
+            ValueError: A question or a context is empty (names the row), or the model gives NaN.
         """
         if n_best < 1:
             raise ValueError(f"n_best must be at least 1. Received: {n_best!r}")
@@ -363,7 +363,7 @@ class QuestionAnswering:
             An answer to each question.
 
         Raises:
-            ValueError: There are not as many logits as windows.
+            ValueError: There are not as many logits as windows, or one is NaN or infinite.
         """
         if len(logits) != len(windows.lengths):
             raise ValueError(

@@ -21,7 +21,7 @@ from keras_finetune.tasks.fitting import (
     tokenizer_for,
 )
 from keras_finetune.tasks.labels import are_vectors, class_numbers, multi_hot
-from keras_finetune.tasks.prediction import Prediction, decode
+from keras_finetune.tasks.prediction import Prediction, check_outputs, decode
 
 
 class TextClassification:
@@ -308,6 +308,7 @@ class TextClassification:
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
         outputs[order] = model.predict(dataset, verbose=0)
+        check_outputs(outputs)
         if _gives_probabilities(model):
             return outputs
         to_probabilities = keras.ops.sigmoid if self.multi_label else keras.ops.softmax

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.evaluation.text_scores import listed_references
 from keras_finetune.generation.generating import generate
 from keras_finetune.models.features import backbone_inputs
 from keras_finetune.models.smoothed_crossentropy import check_label_smoothing
@@ -182,7 +183,9 @@ class TextToText:
         examples = read(examples)
         column = references or self.target
         examples.check_columns([self.source, column])
-        return self.predict(model, examples, **generation), examples.column(column)
+        expected = examples.column(column)
+        listed_references(expected, f"reference in column {column!r}")
+        return self.predict(model, examples, **generation), expected
 
     def encoder(self) -> PairEncoder:
         """Return what turns pairs into token ids, for the kind of model that `build` saw.

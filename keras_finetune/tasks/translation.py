@@ -23,8 +23,8 @@ class Translation:
             the task has been built on one.
         source: Name of the column to translate.
         target: Name of the column with the translations.
-        target_language: The language to write, as `"zh"`, which says how BLEU counts words.
-            Default: `target`.
+        target_language: The language to write, as `"zh"`, which says how BLEU counts words; see
+            `translation_scores`. Default: `target`.
         max_length: int, tokens after which a source is cut off; of a decoder-only model, with the
             separator.
         max_target_length: int, tokens after which a translation is cut off or ended.

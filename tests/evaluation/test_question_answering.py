@@ -75,6 +75,8 @@ def test_chinese_by_characters():
     scores = squad_scores(["在北京。"], [["北京"]], f1_by="characters")
     assert scores.f1 == pytest.approx(80)
     assert squad_scores(["《北京》"], [["北京"]], f1_by="characters").exact_match == 100
+    assert squad_scores(["100$"], [["100"]], f1_by="characters").exact_match == 100
+    assert squad_scores(["约￥+5"], [["约￥5"]], f1_by="characters").exact_match == 100
     scores = squad_scores(["Keras 三"], [["Keras 3"]], f1_by="characters")
     assert scores.f1 == pytest.approx(50)
 

@@ -72,6 +72,35 @@ def test_several_references_and_another_language():
     assert "nrefs:2" in scores.signature
 
 
+@pytest.mark.parametrize(
+    "language", ["chinese", "Chinese", "cn", "cmn", "zho_Hans", "zh-CN", "中文", "target", "en"]
+)
+def test_chinese_is_split_into_characters_whatever_its_column_is_called(language):
+    texts, references = ["输入一个整数。django"], ["输入整数。django"]
+    scores = translation_scores(texts, references, target_language=language)
+    assert scores.bleu == translation_scores(texts, references, target_language="zh").bleu
+    assert "tok:zh" in scores.signature
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "tokenizer"),
+    [
+        ("jpn", "整数を入力してください。", "char"),
+        ("target", "整数を入力してください。", "char"),
+        ("Korean", "정수를 입력하세요.", "char"),
+        ("target", "정수를 입력하세요.", "char"),
+        ("target", "是。", "zh"),
+        ("target", "ป้อนจำนวนเต็ม", "char"),
+        ("target", "Enter the word 整数 here", "13a"),
+        ("target", "Введите целое число", "13a"),
+        ("zh", "only names: Django", "zh"),
+    ],
+)
+def test_a_tokenizer_by_the_language_or_else_by_the_script(language, text, tokenizer):
+    scores = translation_scores([text], [text], target_language=language)
+    assert f"tok:{tokenizer}|" in scores.signature
+
+
 def test_scores_print_their_signature_and_are_frozen():
     scores = translation_scores(["一"], ["一"], target_language="zh")
     assert scores.signature in str(scores)
@@ -90,6 +119,12 @@ def test_scores_print_their_signature_and_are_frozen():
         (["a"], ["a", "b"], "1 predictions, 2 references"),
         ("a", "a", "one string"),
         (["a", "b"], ["a", " "], "Row 1: the reference is empty"),
+        (["a", "b"], ["a", []], "Row 1: the reference is empty"),
+        (["a"], [None], r"Row 0: the reference is None \(missing\)\. Drop the row, or fill it in"),
+        (["a"], [["b", None]], r"Row 0: the reference is \['b', None\].*Leave out"),
+        (["a"], [float("nan")], r"Row 0: the reference is nan \(missing\)"),
+        (["a"], [3], "Row 0: the reference is 3.*a text, or a list of texts"),
+        (["a", None], ["a", "b"], "Row 1: the prediction is None"),
     ],
 )
 def test_what_cannot_be_compared(score, predictions, references, message):

@@ -212,6 +212,24 @@ def test_a_header_before_an_answer_needs_a_generation_prompt(letters, template):
     assert list(learned(task, ROWS)) == [x.replace(" ", "") + "[SEP]" for x in QUESTIONS.values()]
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        TEMPLATE.replace("[SEP]", "\\n"),
+        TEMPLATE.replace("[SEP]", "[MASK]"),
+        TEMPLATE.replace("[SEP]", "{{ eos_token }}"),  # The tokenizer has none.
+        TEMPLATE.replace("[SEP]", "{{ '[SEP]' if m.role == 'user' }}"),
+        "{{ raise_exception('no system') if messages[0].role != 'system' }}"
+        + TEMPLATE.replace("[SEP]", "."),
+    ],
+)
+def test_a_template_that_does_not_end_an_answer(letters, template):
+    task = InstructionTuning(letters, chat_template=template)
+    rows = {"messages": [conversation("what?", "two", system="a model")]}
+    with pytest.raises(ValueError, match=r"Row 0: .*after an answer.*Write '\[SEP\]'"):
+        task.dataset(rows)
+
+
 @pytest.mark.parametrize("template", [TEMPLATE.replace("content", "text"), "Hello!" * 50])
 def test_a_template_without_the_content(letters, template):
     task = InstructionTuning(letters, chat_template=template)

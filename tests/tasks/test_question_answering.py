@@ -282,3 +282,26 @@ def test_predict_and_tuning_refuse(words, rows):
         make(words, unanswerable=True).tune_threshold(model, rows)
     with pytest.raises(ValueError, match="first build it on a backbone"):
         QuestionAnswering().dataset(rows)
+
+
+def test_outputs_that_are_nan_are_no_answers(words):
+    task = make(words, unanswerable=True)
+    model = task.build(encoder(words))
+    model.set_weights([np.full_like(each, np.nan) for each in model.get_weights()])
+    rows = stories(unanswerable=True)
+    calls = (
+        lambda: task.predict(model, rows),
+        lambda: task.evaluate(model, rows),
+        lambda: task.tune_threshold(model, rows),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=r"NaN or infinite.*lower the learning rate"):
+            call()
+    assert task.null_threshold == 0.0
+    windows = task.windows(rows["question"][:1], rows["context"][:1])
+    logits = np.zeros((1, 32, 2))
+    logits[:, windows.lengths[0] :] = np.nan  # Padding is not looked at.
+    assert task.decode(logits, windows, rows["context"][:1], n_best=2)[0].probability > 0
+    logits[0, 1, 0] = np.inf
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        task.decode(logits, windows, rows["context"][:1])

@@ -239,3 +239,18 @@ def test_a_single_label_is_a_yes_or_no(tokenizer, backbone):
     tuner.fit(task.dataset(rows), epochs=8, verbose=0)
     spam, ham = task.predict(tuner.model, ["win money now", "see you at lunch"])
     assert (spam.labels, ham.labels) == (("spam",), ())
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_outputs_that_are_nan_are_no_predictions(tokenizer, backbone, reviews, multi_label):
+    task = TextClassification(["bad", "good"], tokenizer, max_length=32, multi_label=multi_label)
+    model = task.build(backbone)
+    model.set_weights([np.full_like(each, np.nan) for each in model.get_weights()])
+    labels = [[name] for name in reviews["label"]] if multi_label else reviews["label"]
+    message = r"NaN or infinite.*lower the learning rate"
+    with pytest.raises(ValueError, match=message):
+        task.predict(model, reviews["text"])
+    with pytest.raises(ValueError, match=message):
+        task.evaluate(model, {"text": reviews["text"], "label": labels})
+    with pytest.raises(ValueError, match=message):
+        task.decode(np.array([[0.5, 0.5], [np.nan, 0.5]]))

@@ -168,6 +168,25 @@ def test_references_may_be_another_column(both_languages, make_backbone):
         task.evaluate(model, rows, max_new_tokens=3)
 
 
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (None, r"Row 1: the reference in column 'zh' is None \(missing\)"),
+        (" ", "Row 1: the reference in column 'zh' is empty"),
+        (["好", None], "Row 1: the reference in column 'zh' is"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Summarization, Translation])
+def test_references_are_checked_before_anything_is_written(
+    both_languages, kind, reference, message
+):
+    columns = {"text": "en", "summary": "zh"} if kind is Summarization else {}
+    task = kind(both_languages, decoder_only=True, **columns)
+    rows = [{"en": "it rains", "zh": "下雨了"}, {"en": "sit down", "zh": reference}]
+    with pytest.raises(ValueError, match=message):
+        task.evaluate(None, rows)
+
+
 def test_the_frozen_part_is_not_cached_since_rows_have_two_lengths(both_languages, make_backbone):
     task = task_of(both_languages)
     tuner = FineTuner(task.build(make_backbone("encoder_decoder")))
