@@ -1,7 +1,6 @@
 """Whether `fit` runs the frozen layers once and keeps their activations."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +14,7 @@ from keras_finetune.models.fused import plain
 from keras_finetune.tuning.argument_checks import check_folder
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, is_arrays, split_rows
+from keras_finetune.tuning.disk_budget import disk_budget
 from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
@@ -206,25 +206,6 @@ def _served(
     return replace(
         data, x=x, y=None, validation_data=validated, fit_args=fit_args | {"shuffle": False}
     )
-
-
-def disk_budget(folder: Path) -> int:
-    """Tell how many bytes of the disk caches may take.
-
-    That is the number of gigabytes in `$KERAS_FINETUNE_CACHE_GB`, else half of what is free.
-    """
-    chosen = os.environ.get("KERAS_FINETUNE_CACHE_GB")
-    if chosen:
-        try:
-            return int(float(chosen) * 1e9)
-        except ValueError:
-            raise ValueError(
-                "KERAS_FINETUNE_CACHE_GB must be a number of gigabytes, such as 20. Received: "
-                f"{chosen!r}"
-            ) from None
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free // 2
 
 
 def _training_rows(model: keras.Model, data: FitData) -> Rows | str:
