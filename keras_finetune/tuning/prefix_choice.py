@@ -18,7 +18,7 @@ from keras_finetune.tuning.disk_budget import disk_budget
 from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
-from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
+from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed, why_runs_anew
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
 from keras_finetune.tuning.prefix_key import why_no_key
 
@@ -176,7 +176,8 @@ def plan_cache(
         tokens += _count_tokens(validation)
     if size > (budget := disk_budget(folder)):
         return f"their activations take {_gigabytes(size)}, of {_gigabytes(budget)} for caches"
-    return why_no_key(cut) or rows.refusal() or CachePlan(data, rows, validation, tokens, size)
+    refusal = why_no_key(cut) or rows.refusal() or why_runs_anew(cut, rows)
+    return refusal or CachePlan(data, rows, validation, tokens, size)
 
 
 def _served(

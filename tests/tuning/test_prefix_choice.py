@@ -219,6 +219,44 @@ def test_a_model_that_looks_at_its_inputs_keeps_them(model_class, monkeypatch, c
     assert len(tuner.history["loss"]) == 2
 
 
+class AddsALoss(keras.layers.Dense):
+    def call(self, inputs):
+        found = super().call(inputs)
+        self.add_loss(keras.ops.mean(found**2))
+        return found
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("given", ["arrays", "pipeline"])
+def test_losses_that_a_frozen_layer_adds_count(given, monkeypatch, capsys):
+    monkeypatch.setattr(prefix_choice, "_LEAST_SAVED", 1)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 4)).astype("float32"), np.ones((16, 1), "float32")
+    data = (x, y)
+    if given == "pipeline":
+        tf = pytest.importorskip("tensorflow")
+        data = (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),)
+
+    def make():
+        keras.utils.set_random_seed(0)
+        low = AddsALoss(3, name="low", kernel_regularizer="l2", trainable=False)
+        model = keras.Sequential([keras.Input((4,)), low, keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    settings = {"epochs": 2, "shuffle": False, "validation_data": (x, y)}
+    settings |= {"batch_size": 8} if given == "arrays" else {}
+    expected = make().fit(*data, verbose=0, **settings).history
+    tuner = FineTuner(make())
+    for call in (tuner.fit, tuner.estimate):
+        with pytest.raises(ValueError, match="the layer 'low' adds a loss"):
+            call(*data, **settings, cache_frozen=True, verbose=0)
+    tuner.fit(*data, **settings, verbose=2)
+    assert "run in every epoch: the layer 'low' adds a loss" in capsys.readouterr().err
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(tuner.history[name], expected[name], rtol=1e-5)
+
+
 def test_stages_are_cached_where_layers_are_frozen():
     tuner = FineTuner(frozen_below(keras.Model))
     stages = [Stage("head", ("head",)), Stage("all", ("head", "low"))]
