@@ -113,6 +113,34 @@ def _keys_missing(path):
     (path / "manifest.json").write_text('{"format": 1}')
 
 
+def _changed(change):
+    def spoil(path):
+        manifest = json.loads((path / "manifest.json").read_text())
+        change(manifest)
+        (path / "manifest.json").write_text(json.dumps(manifest))
+
+    return spoil
+
+
+_WRONG = {
+    "no columns": lambda x: x.update(columns={}),
+    "columns null": lambda x: x.update(columns=None),
+    "a list of columns": lambda x: x.update(columns=["label"]),
+    "a column null": lambda x: x["columns"].update(label=None),
+    "other rows": lambda x: x.update(rows=10),
+    "rows null": lambda x: x.update(rows=None),
+    "no dtype": lambda x: x["columns"]["label"].pop("dtype"),
+    "unknown dtype": lambda x: x["columns"]["label"].update(dtype="any"),
+    "objects": lambda x: x["columns"]["label"].update(dtype="O"),
+    "other shape": lambda x: x["columns"]["label"].update(shape=[7]),
+    "shape null": lambda x: x["columns"]["label"].update(shape=None),
+    "not ragged": lambda x: x["columns"]["token_ids"].update(ragged=False),
+    "no files": lambda x: x["columns"]["label"].update(files=[]),
+    "files null": lambda x: x["columns"]["label"].update(files=None),
+    "no name": lambda x: x["columns"]["label"]["files"][0].pop("name"),
+}
+
+
 def _missing(path):
     (path / "vector.bin").unlink()
 
@@ -128,6 +156,7 @@ def _missing(path):
         _keys_missing,
         _other_format,
         _missing,
+        *(pytest.param(_changed(change), id=name) for name, change in _WRONG.items()),
     ],
 )
 def test_a_damaged_store_is_rebuilt_with_a_notice(store, tmp_path, capsys, spoil):
