@@ -193,7 +193,8 @@ def build_store(
         The store.
 
     Raises:
-        OSError: The disk is full, or `path` is in no folder that can be written to.
+        StoreWriteError: The disk is full, `path` is in no folder that can be written to, or
+            something else keeps from writing.
         ValueError: `path` holds something other than a store.
 
     Example:

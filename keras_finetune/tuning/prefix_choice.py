@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from keras_finetune.data.store_writer import StoreWriteError
 from keras_finetune.models.fused import plain
 from keras_finetune.tuning.argument_checks import check_folder
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
@@ -195,17 +196,30 @@ def _served(
         f"{_share_saved(cut, epochs):.0%} of the computation."
     )
     validated = data.validation_data
-    with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
-        x = cache.dataset(cut, rows, "train", progress=progress)
-        if isinstance(x, str):
-            return x
-        if plan.validation is not None:
-            found = cache.dataset(cut, plan.validation, "validation", progress=progress)
-            validated = validated if isinstance(found, str) else found
+    try:
+        with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
+            x = cache.dataset(cut, rows, "train", progress=progress)
+            if isinstance(x, str):
+                return x
+            if plan.validation is not None:
+                found = cache.dataset(cut, plan.validation, "validation", progress=progress)
+                validated = validated if isinstance(found, str) else found
+    except StoreWriteError as error:
+        if asked:
+            raise _with_choices(error) from error
+        return f"their activations could not be kept. {str(error.strerror).rstrip('.')}"
     of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
     fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
     return replace(
         data, x=x, y=None, validation_data=validated, fit_args=fit_args | {"shuffle": False}
+    )
+
+
+def _with_choices(error: StoreWriteError) -> StoreWriteError:
+    return StoreWriteError(
+        error.errno,
+        f"{error.strerror} Or give cache_frozen another folder, or False to run the frozen layers "
+        "in every epoch.",
     )
 
 

@@ -208,10 +208,34 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EIO, errno.EROFS])
+def test_what_else_keeps_from_writing_is_named(tmp_path, monkeypatch, number):
+    from keras_finetune.data import store_writer
+
+    def failing(self, array):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store_writer._CountedFile, "write", failing)
+    message = f"'store' could not be written in {tmp_path}.*{os.strerror(number)}.*FINETUNE_CACHE"
+    with pytest.raises(OSError, match=message) as caught:
+        build_store(tmp_path / "store", "key", chunks)
+    assert caught.value.errno == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_keeps_from_reading_is_left_as_it_is(tmp_path):
+    def unreadable():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "data.csv")
+
+    with pytest.raises(FileNotFoundError, match=r"No such file: 'data.csv'"):
+        build_store(tmp_path / "store", "key", unreadable)
+
+
 def test_a_file_in_place_of_the_cache_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(NotADirectoryError, match=r"cannot be made in .*file.*KERAS_FINETUNE_CACHE"):
+    with pytest.raises(OSError, match=r"not be written in .*file.*KERAS_FINETUNE_CACHE") as caught:
         build_store(tmp_path / "file" / "store", "key", lambda: pytest.fail("encoded"))
+    assert caught.value.errno == errno.ENOTDIR
     assert (tmp_path / "file").read_text() == "kept"
 
 

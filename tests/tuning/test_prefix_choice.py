@@ -1,10 +1,14 @@
 """Whether the frozen layers run once, and what is refused."""
 
+import errno
+import os
+
 import keras
 import numpy as np
 import pytest
 
 from keras_finetune import FineTuner, Stage
+from keras_finetune.data import store_writer
 from keras_finetune.models import fused
 from keras_finetune.tuning import prefix_choice
 from keras_finetune.tuning.find_rows import rows_of
@@ -216,6 +220,28 @@ def test_a_model_that_looks_at_its_inputs_keeps_them(model_class, monkeypatch, c
             call(*DATA, epochs=2, cache_frozen=True, verbose=0)
     tuner.fit(*DATA, epochs=2, verbose=2)
     assert "run in every epoch: the model has a compute_" in capsys.readouterr().err
+    assert len(tuner.history["loss"]) == 2
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC])
+def test_auto_goes_on_where_nothing_can_be_written(number, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(prefix_choice, "_LEAST_SAVED", 1)
+
+    def failing(self, array):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store_writer._CountedFile, "write", failing)
+    tuner = FineTuner(frozen_below(keras.Model))
+    for asked in (True, tmp_path):
+        with pytest.raises(OSError, match=r"'train'.*cache_frozen another folder") as caught:
+            tuner.fit(*DATA, epochs=2, cache_frozen=asked, verbose=0)
+        assert caught.value.errno == number
+        assert asked is True or str(tmp_path) in str(caught.value)
+    tuner.fit(*DATA, epochs=2, validation_data=DATA, verbose=2)
+    said = capsys.readouterr().err
+    assert "The frozen layers run in every epoch: " in said
+    assert "the store 'train'" in said.lower()
     assert len(tuner.history["loss"]) == 2
 
 
