@@ -272,7 +272,9 @@ def _checked(
 
 def _state(path: Path) -> str:
     stat = path.stat()
-    return f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    # A tool may set the time of a file's content, but not those of the file itself.
+    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return f"{path.resolve()} {stat.st_ino} {stat.st_size} {times}"
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

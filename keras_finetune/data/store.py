@@ -1,7 +1,6 @@
 """Encoded examples on disk: flat arrays and row offsets, memory-mapped."""
 
 import glob
-import json
 import mmap
 import os
 import platform
@@ -9,7 +8,6 @@ import re
 import shutil
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.data.progress import track
-from keras_finetune.data.store_writer import FORMAT, MANIFEST, Ragged, StoreWriter
+from keras_finetune.data.store_manifest import check_file, damaged, dtype_of, read_manifest
+from keras_finetune.data.store_writer import Ragged, StoreWriter
 from keras_finetune.suggest import did_you_mean
 
 # Mapped pages count as this process's memory until they are given back.
 _BYTES_UNTIL_RELEASE = 64 * 2**20
 # Linux maps what is around the page that is read, too: up to as much, where files are cached so.
 _BYTES_PER_READ = 2 * 2**20
-_MANIFEST_KEYS = {"format", "key", "rows", "columns"}
 
 
 class Store:
@@ -47,22 +45,21 @@ class Store:
 
     def __init__(self, path: "str | os.PathLike[str]", *, verify: bool = True) -> None:
         self.path = Path(path)
-        manifest = _read_manifest(self.path)
+        manifest = read_manifest(self.path)
         self.key: str = manifest["key"]
         self.num_rows: int = manifest["rows"]
         self._described: dict[str, Any] = manifest["columns"]
         self.columns = tuple(self._described)
         for column in self._described.values():
             for file in column["files"]:
-                _check_file(self.path, file, verify)
+                check_file(self.path, file, verify)
         self._maps: dict[str, np.ndarray] = {}
         self._lengths: dict[str, np.ndarray] = {}
         self._touched: dict[str, int] = {}
         # All at once, so that a store that takes this one's place later is not mixed with it.
         for name in self.columns:
-            self.column(name)
-            if self.is_ragged(name):
-                self._offsets(name)
+            if not self._has_all_rows(name):
+                raise damaged(self.path)
 
     def __len__(self) -> int:
         return self.num_rows
@@ -84,7 +81,7 @@ class Store:
     def column(self, name: str) -> np.ndarray:
         """Return a whole column as a memory-mapped array; a ragged one as its flat entries."""
         described = self._column(name)
-        return self._map(f"{name}.bin", _dtype(described["dtype"]), described["shape"])
+        return self._map(f"{name}.bin", dtype_of(described["dtype"]), described["shape"])
 
     def row(self, number: int) -> dict[str, np.ndarray]:
         """Return one row."""
@@ -136,6 +133,16 @@ class Store:
         found: dict[str, Any] = self._described[name]
         return found
 
+    def _has_all_rows(self, name: str) -> bool:
+        try:
+            values = self.column(name)
+            if not self.is_ragged(name):
+                return len(values) == self.num_rows
+            offsets = self._offsets(name)
+        except ValueError:  # The file's size is no multiple of an entry's.
+            return False
+        return len(offsets) == self.num_rows + 1 and offsets[-1] == len(values)
+
     def _offsets(self, column: str) -> np.ndarray:
         return self._map(f"{column}.offsets.bin", np.dtype(np.int64), [])
 
@@ -186,7 +193,8 @@ def build_store(
         The store.
 
     Raises:
-        OSError: The disk is full, or `path` is in no folder that can be written to.
+        StoreWriteError: The disk is full, `path` is in no folder that can be written to, or
+            something else keeps from writing.
         ValueError: `path` holds something other than a store.
 
     Example:
@@ -260,40 +268,3 @@ def _is_running(process: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _dtype(name: str) -> np.dtype[Any]:
-    if name == "bfloat16":
-        import ml_dtypes  # Adds it to NumPy's types.
-
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((path / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        raise ValueError(f"{path} has no {MANIFEST}, so that it is no complete store") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ValueError(f"{MANIFEST} in {path} is damaged") from None
-    if not isinstance(manifest, dict) or not manifest.keys() >= _MANIFEST_KEYS:
-        raise ValueError(f"{MANIFEST} in {path} is damaged")
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"{path} has the format {manifest['format']!r}, not {FORMAT}")
-    return manifest
-
-
-def _check_file(folder: Path, described: Mapping[str, Any], verify: bool) -> None:
-    path = folder / described["name"]
-    size = path.stat().st_size if path.is_file() else None
-    if size != described["bytes"]:
-        raise ValueError(f"{path.name} has {size} bytes where {described['bytes']} were written")
-    if not verify:
-        return
-    crc = 0
-    with path.open("rb") as file:
-        while block := file.read(2**22):
-            crc = zlib.crc32(block, crc)
-    if crc != described["crc32"]:
-        raise ValueError(f"{path.name} is damaged: its checksum differs from what was written")

@@ -31,6 +31,10 @@ class Ragged(NamedTuple):
     offsets: np.ndarray
 
 
+class StoreWriteError(OSError):
+    """A store could not be written; the message says where, why, and what to do."""
+
+
 class StoreWriter:
     """Write columns to a folder that appears under its name when all is written.
 
@@ -43,7 +47,7 @@ class StoreWriter:
 
     Raises:
         ValueError: On entering, `path` holds something other than a store.
-        OSError: On entering, the folder cannot be made.
+        StoreWriteError: On entering, the folder cannot be made.
 
     Example:
         >>> import tempfile
@@ -66,8 +70,8 @@ class StoreWriter:
     def __enter__(self) -> "StoreWriter":
         _refuse_other_files(self._path)
         self._before = _identity(self._path)
-        with _full_disk_named(self._path):
-            _make_folder(self._unfinished, self._path)
+        with _failures_named(self._path):
+            self._unfinished.mkdir(parents=True)
         return self
 
     def append(self, chunk: Mapping[str, "np.ndarray | Ragged"]) -> None:
@@ -79,8 +83,8 @@ class StoreWriter:
 
         Raises:
             ValueError: The columns differ in rows, or from the chunk before.
-            OSError: The disk or quota is full; the message says where, and how to choose another
-                place.
+            StoreWriteError: The disk or quota is full, or something else keeps from writing; the
+                message says where, and how to choose another place.
         """
         if self._columns and set(chunk) != set(self._columns):
             raise ValueError(
@@ -90,7 +94,7 @@ class StoreWriter:
         rows = {name: _rows_in(values) for name, values in chunk.items()}
         if len(set(rows.values())) != 1:
             raise ValueError(f"The columns of a chunk must have as many rows. Received: {rows}")
-        with _full_disk_named(self._path):
+        with _failures_named(self._path):
             for name, values in chunk.items():
                 if name not in self._columns:
                     self._columns[name] = _Column(self._unfinished, name, values)
@@ -99,7 +103,7 @@ class StoreWriter:
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         try:
-            with _full_disk_named(self._path):
+            with _failures_named(self._path):
                 for column in self._columns.values():
                     column.close()
                 if kind is None:
@@ -207,8 +211,8 @@ class _CountedFile:
         return {"name": self._path.name, "bytes": self.size, "crc32": self._crc}
 
 
-class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_named(path))
-    """Say where the disk is full, and what to do."""
+class _failures_named:  # noqa: N801  (read as a statement: with _failures_named(path))
+    """Say what could not be written where, and what to do."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -216,30 +220,26 @@ class _full_disk_named:  # noqa: N801  (read as a statement: with _full_disk_nam
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if not isinstance(error, OSError):
+            return
+        name, folder = self._path.name, self._path.parent
+        if error.errno in _FULL:
             place = next(p for p in self._path.parents if p.exists())
             free = shutil.disk_usage(place).free / 2**20
-            raise OSError(
+            raise StoreWriteError(
                 error.errno,
                 f"The disk, or your quota on it, is full: {free:,.0f} MiB are free in {place}, "
-                f"where the store {self._path.name!r} was being written. What was written is "
+                f"where the store {name!r} was being written. What was written is "
                 "removed. Make room, or choose another place: set the environment variable "
                 "KERAS_FINETUNE_CACHE to a folder on a larger disk.",
             ) from error
-
-
-def _make_folder(folder: Path, path: Path) -> None:
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise
-        raise OSError(
+        raise StoreWriteError(
             error.errno,
-            f"The store {path.name!r} cannot be made in {path.parent}, which must be a folder that "
-            f"can be written to ({error.strerror}). Choose another place: for caches set the "
-            "environment variable KERAS_FINETUNE_CACHE to such a folder.",
-        ) from None
+            f"The store {name!r} could not be written in {folder}, which must be a folder that can "
+            f"be written to ({error.strerror or error}). What was written is removed. Choose "
+            "another place: for caches set the environment variable KERAS_FINETUNE_CACHE to such a "
+            "folder.",
+        ) from error
 
 
 def _refuse_other_files(path: Path) -> None:

@@ -1,8 +1,12 @@
 """BART, an encoder-decoder for summarisation and translation."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
+from keras_finetune.pretrained.checkpoint import Weights
 from keras_finetune.pretrained.config_file import (
     Config,
     activation,
@@ -17,6 +21,8 @@ from keras_finetune.pretrained.tensors import Tensor, layer_norm, linear, table
 _OFFSET = 2
 # Not in the config of this family, whose code has it as a constant.
 _EPSILON = 1e-5
+_SHARED, _LM_HEAD = "shared.weight", "lm_head.weight"
+_OF_SIDES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 
 
 def arguments(config: Config) -> dict[str, Any]:
@@ -66,10 +72,38 @@ def config(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def complete(config: Config, weights: Weights) -> Config:
+    """Add to a config whether the head is tied, which a file with another head says otherwise.
+
+    Raises:
+        ValueError: A side has an embedding of its own, for which there is one here.
+    """
+    for name in _OF_SIDES:
+        if not _is_shared(name, weights):
+            raise ValueError(
+                f'The tensor "{name}" differs from "{_SHARED}": encoder and decoder of this '
+                "checkpoint have embeddings of their own, and an encoder_decoder here has one for "
+                "both. It cannot be loaded without giving other results."
+            )
+    tied = config.get("tie_word_embeddings", True) and _is_shared(_LM_HEAD, weights)
+    return {**config, "tie_word_embeddings": tied}
+
+
+def _is_shared(name: str, weights: Weights) -> bool:
+    """Tell whether a table, if it is there, holds what the shared one does."""
+    if name not in weights.shapes or _SHARED not in weights.shapes:
+        return True
+    if weights.shapes[name] != weights.shapes[_SHARED]:
+        return False
+    return np.array_equal(weights.read(name), weights.read(_SHARED))
+
+
 def tensors(config: Config) -> list[Tensor]:
     """List the tensors of the backbone."""
     width, rows = config["d_model"], config["max_position_embeddings"] + _OFFSET
     found = table("token_embedding", "shared", config["vocab_size"], width)
+    if not config.get("tie_word_embeddings", True):  # Then transformers reads these instead.
+        found = [replace(found[0], copies=_OF_SIDES)]
     for side in ("encoder", "decoder"):
         found += table(f"{side}_position_embedding", f"{side}.embed_positions", rows, width)
         found += layer_norm(f"{side}_embedding_norm", f"{side}.layernorm_embedding", width)
@@ -122,12 +156,13 @@ FAMILY = Family(
     builder="encoder_decoder",
     arguments=arguments,
     config=config,
+    complete=complete,
     tensors=tensors,
     heads={
         "language_model": Head("BartForConditionalGeneration", _next_token, _next_token_tensors)
     },
     prefix="model.",
-    # The embedding of either side is the shared one, and some files say it three times.
+    # The embedding of either side is the shared one, as `complete` sees to.
     ignored=(
         r"(encoder|decoder)\.embed_tokens\.weight",
         r"final_logits_bias",

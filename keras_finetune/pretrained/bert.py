@@ -134,7 +134,9 @@ def scores(config: Config, name: str) -> list[Tensor]:
     if config.get("tie_word_embeddings", True):
         return [Tensor("head_logits/bias", (f"{name}.bias",), ((rows,),))]
     # The projection's own bias counts. Older files have it under the other name only.
-    bias = Tensor("head_logits/bias", (f"{name}.decoder.bias",), ((rows,),), copy=f"{name}.bias")
+    bias = Tensor(
+        "head_logits/bias", (f"{name}.decoder.bias",), ((rows,),), copies=(f"{name}.bias",)
+    )
     return [bias, *linear("head_projection", f"{name}.decoder", width, rows, bias=False)]
 
 

@@ -153,9 +153,8 @@ def _without_prefix(tensor: Tensor, prefix: str) -> Tensor:
 
 
 def _as_stored(tensor: Tensor, weights: Weights) -> Tensor:
-    if tensor.names[0] not in weights.shapes and tensor.copy in weights.shapes:
-        return replace(tensor, names=(tensor.copy,))
-    return tensor
+    stored = [name for name in (tensor.names[0], *tensor.copies) if name in weights.shapes]
+    return replace(tensor, names=(stored[0],)) if tensor.copies and stored else tensor
 
 
 def _initialize_with(model: keras.Model, tensors: Iterable[Tensor], weights: Weights) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +219,10 @@ def _note_inputs(path: Path, model: keras.Model) -> None:
 def _tensors_of(family: Family, config: Mapping[str, Any], kind: str | None) -> Iterator[Tensor]:
     prefix = "" if kind is None else family.prefix
     for tensor in family.tensors(config):
-        names = tuple(prefix + name for name in tensor.names)
-        yield Tensor(tensor.variable, names, tensor.shapes, tensor.transposed)
+        names, copies = (
+            tuple(prefix + x for x in given) for given in (tensor.names, tensor.copies)
+        )
+        yield replace(tensor, names=names, copies=copies)
     if kind is not None:
         yield from family.heads[kind].tensors(config)
 
@@ -264,7 +267,7 @@ def _write_weights(
     sizes = [0]
     for tensor in tensors:
         variable = variables[tensor.variable]
-        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize * (2 if tensor.copy else 1)
+        size = int(np.prod(variable.shape)) * _dtype(variable).itemsize * (1 + len(tensor.copies))
         if shards[-1] and sizes[-1] + size > max_bytes:
             shards.append([])
             sizes.append(0)
@@ -279,8 +282,7 @@ def _write_weights(
         for tensor in shard:
             value = _value(variables[tensor.variable], updates.get(tensor.variable))
             values.update(zip(tensor.names, tensor.split(value), strict=True))
-            if tensor.copy:
-                values[tensor.copy] = values[tensor.names[0]]
+            values |= dict.fromkeys(tensor.copies, values[tensor.names[0]])
         places.update(dict.fromkeys(values, name))
         # Readers that hand tensors to PyTorch ask for this note.
         save_file(values, directory / name, metadata={"format": "pt"})

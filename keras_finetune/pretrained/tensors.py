@@ -15,14 +15,14 @@ class Tensor:
         names: Tensors in the file that lie side by side along the variable's last axis.
         shapes: Their shapes in the file.
         transposed: Whether the file has them as (outputs, inputs), as PyTorch's Linear does.
-        copy: Another name that a variable of one tensor has in the file, too, or instead.
+        copies: Other names that a variable of one tensor has in the file, too, or instead.
     """
 
     variable: str
     names: tuple[str, ...]
     shapes: tuple[tuple[int, ...], ...]
     transposed: bool = False
-    copy: str | None = None
+    copies: tuple[str, ...] = ()
 
     def join(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Make the variable's value of what the file holds."""

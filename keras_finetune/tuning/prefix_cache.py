@@ -14,6 +14,8 @@ import numpy as np
 
 from keras_finetune.data.store import Store, build_store, cache_dir
 from keras_finetune.data.store_writer import Ragged
+from keras_finetune.models.fused import plain
+from keras_finetune.models.model_graph import run_steps
 from keras_finetune.tuning.frozen_prefix import (
     cut_model,
     make_prefix,
@@ -29,6 +31,9 @@ from keras_finetune.tuning.prefix_rows import (
     PlannedRows,
     ReplayedRows,
 )
+
+# Libraries whose layers call no `add_loss`; with an activity regularizer they are above the cut.
+_ADD_NO_LOSSES = ("keras.", "keras_finetune.")
 
 Rows = PlannedRows | ReplayedRows
 
@@ -147,6 +152,22 @@ def bytes_needed(cut: PrefixCut, rows: Rows, tokens: int) -> int:
         itemsize = {"bfloat16": 2, "float16": 2, "bool": 1}.get(computed, 4)
         total += entries * size * itemsize
     return total
+
+
+def why_runs_anew(cut: PrefixCut, rows: Rows) -> str | None:
+    """Say which layer below a cut adds a loss, which counts in every step; None if none does."""
+    layers = [x for step in cut.prefix for x in getattr(step.operation, "_flatten_layers", list)()]
+    if all(type(layer).__module__.startswith(_ADD_NO_LOSSES) for layer in layers):
+        return None
+    inputs = prefix_inputs(cut, rows.sample().x)
+    values = {
+        number: keras.ops.convert_to_tensor(inputs[f"input_{i}"])
+        for i, number in enumerate(cut.graph.inputs)
+    }
+    with plain():
+        run_steps(cut.prefix, values, training=False)
+    found = next((layer for layer in layers if layer._get_own_losses()), None)
+    return found and f"the layer {found.name!r} adds a loss, which counts in every step"
 
 
 def _is_exact(cut: PrefixCut, rows: Rows, replace: Any) -> bool:

@@ -1,7 +1,6 @@
 """Whether `fit` runs the frozen layers once and keeps their activations."""
 
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,14 +10,16 @@ from typing import Any, TypeAlias
 
 import keras
 
+from keras_finetune.data.store_writer import StoreWriteError
 from keras_finetune.models.fused import plain
 from keras_finetune.tuning.argument_checks import check_folder
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, is_arrays, split_rows
+from keras_finetune.tuning.disk_budget import disk_budget
 from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.frozen_prefix import CutFunctions, cut_model
 from keras_finetune.tuning.input_checks import own_step_method
-from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed
+from keras_finetune.tuning.prefix_cache import PrefixCache, Rows, bytes_needed, why_runs_anew
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut, uncut
 from keras_finetune.tuning.prefix_key import why_no_key
 
@@ -176,7 +177,8 @@ def plan_cache(
         tokens += _count_tokens(validation)
     if size > (budget := disk_budget(folder)):
         return f"their activations take {_gigabytes(size)}, of {_gigabytes(budget)} for caches"
-    return why_no_key(cut) or rows.refusal() or CachePlan(data, rows, validation, tokens, size)
+    refusal = why_no_key(cut) or rows.refusal() or why_runs_anew(cut, rows)
+    return refusal or CachePlan(data, rows, validation, tokens, size)
 
 
 def _served(
@@ -194,13 +196,18 @@ def _served(
         f"{_share_saved(cut, epochs):.0%} of the computation."
     )
     validated = data.validation_data
-    with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
-        x = cache.dataset(cut, rows, "train", progress=progress)
-        if isinstance(x, str):
-            return x
-        if plan.validation is not None:
-            found = cache.dataset(cut, plan.validation, "validation", progress=progress)
-            validated = validated if isinstance(found, str) else found
+    try:
+        with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
+            x = cache.dataset(cut, rows, "train", progress=progress)
+            if isinstance(x, str):
+                return x
+            if plan.validation is not None:
+                found = cache.dataset(cut, plan.validation, "validation", progress=progress)
+                validated = validated if isinstance(found, str) else found
+    except StoreWriteError as error:
+        if asked:
+            raise _with_choices(error) from error
+        return f"their activations could not be kept. {str(error.strerror).rstrip('.')}"
     of_arrays = ("batch_size", "shuffle", "sample_weight", "validation_batch_size")
     fit_args = {k: v for k, v in data.fit_args.items() if k not in of_arrays}
     return replace(
@@ -208,23 +215,12 @@ def _served(
     )
 
 
-def disk_budget(folder: Path) -> int:
-    """Tell how many bytes of the disk caches may take.
-
-    That is the number of gigabytes in `$KERAS_FINETUNE_CACHE_GB`, else half of what is free.
-    """
-    chosen = os.environ.get("KERAS_FINETUNE_CACHE_GB")
-    if chosen:
-        try:
-            return int(float(chosen) * 1e9)
-        except ValueError:
-            raise ValueError(
-                "KERAS_FINETUNE_CACHE_GB must be a number of gigabytes, such as 20. Received: "
-                f"{chosen!r}"
-            ) from None
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free // 2
+def _with_choices(error: StoreWriteError) -> StoreWriteError:
+    return StoreWriteError(
+        error.errno,
+        f"{error.strerror} Or give cache_frozen another folder, or False to run the frozen layers "
+        "in every epoch.",
+    )
 
 
 def _training_rows(model: keras.Model, data: FitData) -> Rows | str:

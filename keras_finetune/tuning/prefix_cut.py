@@ -55,9 +55,9 @@ def find_cut(model: keras.Model) -> PrefixCut | None:
     Above the cut are the layers that train, what depends on them, and dropout between the last
     frozen weights and the first trainable ones, which is theirs. Layers that draw random numbers
     and are no dropout, such as augmentations, are above it too, with all that follows them; so are
-    a user's own layers that have no weights and a `call` that takes `training`; those with an
-    activity regularizer, whose loss counts; and recurrent ones that are `stateful`, which go on
-    from batch to batch.
+    a user's own layers that have no weights and a `call` that takes `training`, and a `Lambda`
+    whose function does; those with an activity regularizer, whose loss counts; and recurrent ones
+    that are `stateful`, which go on from batch to batch.
 
     Args:
         model: Any built Keras model.
@@ -196,7 +196,14 @@ def _augments(operation: Any) -> bool:
     """Tell whether this may change its inputs in training, and is no dropout."""
     if _is_random(operation):
         return not _is_dropout(operation)
-    kind = type(operation)
+    return any(map(_does_otherwise_in_training, _layers(operation)))
+
+
+def _does_otherwise_in_training(layer: Any) -> bool:
+    """Tell whether what a user wrote, a layer or a `Lambda`'s function, takes `training`."""
+    if getattr(layer, "_fn_expects_training_arg", False):  # Keras's mark on a Lambda.
+        return True
+    kind = type(layer)
     is_own = not kind.__module__.startswith(_WITH_SEED_GENERATORS)
     told = is_own and "training" in inspect.signature(kind.call).parameters
     return told and "dropout" not in kind.__name__.lower()

@@ -113,6 +113,34 @@ def _keys_missing(path):
     (path / "manifest.json").write_text('{"format": 1}')
 
 
+def _changed(change):
+    def spoil(path):
+        manifest = json.loads((path / "manifest.json").read_text())
+        change(manifest)
+        (path / "manifest.json").write_text(json.dumps(manifest))
+
+    return spoil
+
+
+_WRONG = {
+    "no columns": lambda x: x.update(columns={}),
+    "columns null": lambda x: x.update(columns=None),
+    "a list of columns": lambda x: x.update(columns=["label"]),
+    "a column null": lambda x: x["columns"].update(label=None),
+    "other rows": lambda x: x.update(rows=10),
+    "rows null": lambda x: x.update(rows=None),
+    "no dtype": lambda x: x["columns"]["label"].pop("dtype"),
+    "unknown dtype": lambda x: x["columns"]["label"].update(dtype="any"),
+    "objects": lambda x: x["columns"]["label"].update(dtype="O"),
+    "other shape": lambda x: x["columns"]["label"].update(shape=[7]),
+    "shape null": lambda x: x["columns"]["label"].update(shape=None),
+    "not ragged": lambda x: x["columns"]["token_ids"].update(ragged=False),
+    "no files": lambda x: x["columns"]["label"].update(files=[]),
+    "files null": lambda x: x["columns"]["label"].update(files=None),
+    "no name": lambda x: x["columns"]["label"]["files"][0].pop("name"),
+}
+
+
 def _missing(path):
     (path / "vector.bin").unlink()
 
@@ -128,6 +156,7 @@ def _missing(path):
         _keys_missing,
         _other_format,
         _missing,
+        *(pytest.param(_changed(change), id=name) for name, change in _WRONG.items()),
     ],
 )
 def test_a_damaged_store_is_rebuilt_with_a_notice(store, tmp_path, capsys, spoil):
@@ -179,10 +208,34 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.EIO, errno.EROFS])
+def test_what_else_keeps_from_writing_is_named(tmp_path, monkeypatch, number):
+    from keras_finetune.data import store_writer
+
+    def failing(self, array):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store_writer._CountedFile, "write", failing)
+    message = f"'store' could not be written in {tmp_path}.*{os.strerror(number)}.*FINETUNE_CACHE"
+    with pytest.raises(OSError, match=message) as caught:
+        build_store(tmp_path / "store", "key", chunks)
+    assert caught.value.errno == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_keeps_from_reading_is_left_as_it_is(tmp_path):
+    def unreadable():
+        raise FileNotFoundError(errno.ENOENT, "No such file", "data.csv")
+
+    with pytest.raises(FileNotFoundError, match=r"No such file: 'data.csv'"):
+        build_store(tmp_path / "store", "key", unreadable)
+
+
 def test_a_file_in_place_of_the_cache_folder_is_named(tmp_path):
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(NotADirectoryError, match=r"cannot be made in .*file.*KERAS_FINETUNE_CACHE"):
+    with pytest.raises(OSError, match=r"not be written in .*file.*KERAS_FINETUNE_CACHE") as caught:
         build_store(tmp_path / "file" / "store", "key", lambda: pytest.fail("encoded"))
+    assert caught.value.errno == errno.ENOTDIR
     assert (tmp_path / "file").read_text() == "kept"
 
 

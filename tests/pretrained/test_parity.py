@@ -110,6 +110,52 @@ def test_the_bias_of_an_untied_masked_head(family, name, make_theirs, batch, tmp
     np.testing.assert_array_equal(our_outputs(older, inputs), our_outputs(ours, inputs))
 
 
+@pytest.mark.parametrize("suffix", ["Model", "ForConditionalGeneration"])
+def test_bart_with_tables_that_are_not_tied(suffix, make_theirs, batch, tmp_path):
+    """`transformers` then has one for each side, which are the same number of times `shared`."""
+    theirs = make_theirs("bart", suffix, tie_word_embeddings=False)
+    theirs.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"encoder.embed_tokens.weight.* differs from .*shared"):
+        kft.load_pretrained(tmp_path / "theirs", head=suffix != "Model")
+
+    inner = theirs if suffix == "Model" else theirs.model
+    with torch.no_grad():
+        for side in (inner.encoder, inner.decoder):
+            side.embed_tokens.weight.copy_(inner.shared.weight)
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = kft.load_pretrained(tmp_path / "theirs", head=suffix != "Model")
+    inputs = inputs_for(ours, batch, theirs.config.pad_token_id)
+    mask, expected = inputs["decoder_padding_mask"], their_outputs(theirs, inputs)
+    np.testing.assert_allclose(our_outputs(ours, inputs)[mask], expected[mask], atol=1e-4)
+
+    kft.save_pretrained(ours, tmp_path / "ours")
+    again, report = type(theirs).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    assert not report["unexpected_keys"]
+    assert not report["missing_keys"]
+    np.testing.assert_array_equal(their_outputs(again.eval(), inputs), expected)
+    loaded = kft.load_pretrained(tmp_path / "ours", head=suffix != "Model")
+    np.testing.assert_array_equal(our_outputs(loaded, inputs), our_outputs(ours, inputs))
+
+
+def test_a_bart_of_ours_that_is_not_tied(batch, tmp_path):
+    backbone = kft.models.encoder_decoder(
+        97,
+        num_layers=1,
+        num_heads=2,
+        hidden_dim=16,
+        max_length=48,
+        norm_first=False,
+        norm_epsilon=1e-5,
+        position_offset=2,
+    )
+    ours = kft.models.language_model(backbone, tied=False, use_bias=True)
+    kft.save_pretrained(ours, tmp_path / "ours")
+    theirs = transformers.BartForConditionalGeneration.from_pretrained(tmp_path / "ours").eval()
+    inputs = inputs_for(ours, batch, 1)
+    mask, expected = inputs["decoder_padding_mask"], their_outputs(theirs, inputs)
+    np.testing.assert_allclose(our_outputs(ours, inputs)[mask], expected[mask], atol=1e-4)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_config_survives_without_the_loaded_one(family, make_theirs, tmp_path):
     model = make_theirs(family)

@@ -1,10 +1,14 @@
 """Whether the frozen layers run once, and what is refused."""
 
+import errno
+import os
+
 import keras
 import numpy as np
 import pytest
 
 from keras_finetune import FineTuner, Stage
+from keras_finetune.data import store_writer
 from keras_finetune.models import fused
 from keras_finetune.tuning import prefix_choice
 from keras_finetune.tuning.find_rows import rows_of
@@ -217,6 +221,66 @@ def test_a_model_that_looks_at_its_inputs_keeps_them(model_class, monkeypatch, c
     tuner.fit(*DATA, epochs=2, verbose=2)
     assert "run in every epoch: the model has a compute_" in capsys.readouterr().err
     assert len(tuner.history["loss"]) == 2
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("number", [errno.EFBIG, errno.ENOSPC])
+def test_auto_goes_on_where_nothing_can_be_written(number, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(prefix_choice, "_LEAST_SAVED", 1)
+
+    def failing(self, array):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(store_writer._CountedFile, "write", failing)
+    tuner = FineTuner(frozen_below(keras.Model))
+    for asked in (True, tmp_path):
+        with pytest.raises(OSError, match=r"'train'.*cache_frozen another folder") as caught:
+            tuner.fit(*DATA, epochs=2, cache_frozen=asked, verbose=0)
+        assert caught.value.errno == number
+        assert asked is True or str(tmp_path) in str(caught.value)
+    tuner.fit(*DATA, epochs=2, validation_data=DATA, verbose=2)
+    said = capsys.readouterr().err
+    assert "The frozen layers run in every epoch: " in said
+    assert "the store 'train'" in said.lower()
+    assert len(tuner.history["loss"]) == 2
+
+
+class AddsALoss(keras.layers.Dense):
+    def call(self, inputs):
+        found = super().call(inputs)
+        self.add_loss(keras.ops.mean(found**2))
+        return found
+
+
+@pytest.mark.backends
+@pytest.mark.parametrize("given", ["arrays", "pipeline"])
+def test_losses_that_a_frozen_layer_adds_count(given, monkeypatch, capsys):
+    monkeypatch.setattr(prefix_choice, "_LEAST_SAVED", 1)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 4)).astype("float32"), np.ones((16, 1), "float32")
+    data = (x, y)
+    if given == "pipeline":
+        tf = pytest.importorskip("tensorflow")
+        data = (tf.data.Dataset.from_tensor_slices((x, y)).batch(8),)
+
+    def make():
+        keras.utils.set_random_seed(0)
+        low = AddsALoss(3, name="low", kernel_regularizer="l2", trainable=False)
+        model = keras.Sequential([keras.Input((4,)), low, keras.layers.Dense(1)])
+        model.compile("sgd", "mse")
+        return model
+
+    settings = {"epochs": 2, "shuffle": False, "validation_data": (x, y)}
+    settings |= {"batch_size": 8} if given == "arrays" else {}
+    expected = make().fit(*data, verbose=0, **settings).history
+    tuner = FineTuner(make())
+    for call in (tuner.fit, tuner.estimate):
+        with pytest.raises(ValueError, match="the layer 'low' adds a loss"):
+            call(*data, **settings, cache_frozen=True, verbose=0)
+    tuner.fit(*data, **settings, verbose=2)
+    assert "run in every epoch: the layer 'low' adds a loss" in capsys.readouterr().err
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(tuner.history[name], expected[name], rtol=1e-5)
 
 
 def test_stages_are_cached_where_layers_are_frozen():

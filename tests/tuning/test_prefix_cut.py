@@ -66,6 +66,27 @@ def test_an_augmentation_of_the_users_own_stays_on(cache_frozen, lowest):
     np.testing.assert_allclose(received, expected, rtol=1e-5)
 
 
+@pytest.mark.backends
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("cache_frozen", [True, False])
+def test_a_function_that_takes_training_stays_on(cache_frozen, wrapped):
+    def make():
+        layers = keras.layers
+        noise = layers.Lambda(lambda x, training=False: x * 0.5 if training else x, name="noise")
+        parts = [noise]
+        if wrapped:
+            wrapper = layers.TimeDistributed(noise, name="noise_wrapper")
+            parts = [layers.Reshape((1, 3)), wrapper, layers.Flatten()]
+        low = layers.Dense(3, name="low", trainable=False)
+        return classifier(low, *parts, layers.Dense(3, trainable=False, name="middle"))
+
+    below = {step.operation.name for step in find_cut(make()).prefix}
+    assert "low" in below
+    assert not below & {"noise", "noise_wrapper", "middle"}
+    expected, received = losses(make, cache_frozen)
+    np.testing.assert_allclose(received, expected, rtol=1e-5)
+
+
 def test_it_is_below_when_it_is_frozen_itself():
     norm = keras.layers.BatchNormalization(center=False, scale=False, name="norm")
     model = classifier(keras.layers.Dense(3, name="low"), norm)
