@@ -27,6 +27,7 @@ from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.groups import LearningRate
+from keras_finetune.tuning.history import EpochCount
 from keras_finetune.tuning.input_checks import needs_loss
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss, num_classes
@@ -95,6 +96,7 @@ class FineTuner:
             )
         self.model = model
         self.history: dict[str, list[float]] = {}
+        self._epoch_count = EpochCount()
         self._compilation = Compilation(model)
         self._fitting = False
         self._in_stages = False
@@ -268,6 +270,7 @@ class FineTuner:
                     gradient_checkpointing=recipe.gradient_checkpointing,
                     history=self.history,
                     started=started,
+                    count=self._epoch_count,
                 )
             return history
         except BaseException:
