@@ -92,6 +92,23 @@ def test_an_epoch_of_so_many_steps_ends_after_them():
     assert choose_steps_per_execution(model, generator, {"steps_per_epoch": 100}) == 1
 
 
+def test_a_validation_of_so_many_steps_ends_after_them():
+    x, y = rows(1_000)
+    arguments = (small_model(), x)
+    assert choose_steps_per_execution(*arguments, {"batch_size": 4, "validation_steps": 10}) == 10
+    assert choose_steps_per_execution(*arguments, {"batch_size": 4, "validation_steps": 17}) == 1
+    given = {"steps_per_epoch": 100, "validation_steps": 8}
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    assert choose_steps_per_execution(small_model(), data, given) == 4
+    tuner = kft.FineTuner(small_model())
+    tuner.compile("sgd", learning_rate=0.0)
+    history = tuner.fit(
+        data, validation_data=data, validation_steps=5, early_stopping=False, verbose=0
+    ).history
+    expected = tuner.evaluate(data, steps=5, verbose=0)["loss"]
+    assert history["val_loss"] == [pytest.approx(expected, rel=1e-5)]
+
+
 def test_a_later_fit_with_other_steps_traces_anew():
     x, y = rows(200)
     model = small_model()
