@@ -22,6 +22,8 @@ _BATCH_METHODS = (
     "on_batch_end",
     "on_train_batch_begin",
     "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
 )
 
 

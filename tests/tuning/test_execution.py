@@ -29,6 +29,11 @@ class Batches(keras.callbacks.Callback):
         pass
 
 
+class ValidationBatches(keras.callbacks.Callback):
+    def on_test_batch_end(self, batch, logs=None):
+        pass
+
+
 class Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         pass
@@ -50,6 +55,7 @@ def test_callbacks_between_batches_are_called_between_batches():
     arguments = (small_model(), x, {"batch_size": 4})
     assert choose_steps_per_execution(*arguments, [Epochs()]) == 16
     assert choose_steps_per_execution(*arguments, [Batches()]) == 1
+    assert choose_steps_per_execution(*arguments, [ValidationBatches()]) == 1
     act = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert choose_steps_per_execution(*arguments, [act]) == 1
 
