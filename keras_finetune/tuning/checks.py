@@ -63,7 +63,7 @@ def check_fit_data(
     """
     if x is None:
         raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
-    train_counts = _check_side("training data", model, loss, x, y, sample_weight)
+    train_counts = check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:
         if train_counts is not None and validation_split and is_arrays(x):
             _check_classes(*_counts_of_split(model, loss, y, sample_weight, validation_split))
@@ -76,7 +76,7 @@ def check_fit_data(
             f"{type(validation_data).__name__} of {len(validation_data)}."
         )
     parts = tuple(validation_data) if arrays else (validation_data,)
-    validation_counts = _check_side("validation data", model, loss, *parts)
+    validation_counts = check_side("validation data", model, loss, *parts)
     _check_classes(train_counts, validation_counts)
 
 
@@ -129,10 +129,22 @@ def _counts_of_split(
     return train, validation
 
 
-def _check_side(
+def check_side(
     side: str, model: keras.Model, loss: Any, x: Any, y: Any = None, weight: Any = None
 ) -> "np.ndarray | None":
-    """Check one side of the data and count its labels by class, where they are known."""
+    """Check one side of the data and count its labels by class, where they are known.
+
+    Args:
+        side: What to call it in an error; of `"validation data"` a first batch is read.
+        model: The model that it goes through.
+        loss: The loss, which says what labels may be.
+        x: As for `keras.Model.fit`.
+        y: Labels, if `x` is arrays.
+        weight: Weights of the rows, if `x` is arrays.
+
+    Raises:
+        ValueError: As of `check_fit_data`.
+    """
     _refuse_examples(side, x)
     if is_tf_dataset(x) and not _takes_raw_data(model):
         _check_spec(side, model, loss, x.element_spec)

@@ -1,5 +1,6 @@
 """Compiling a model for what is trainable now, as late as `fit` and only where needed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -81,6 +82,7 @@ class Compilation:
             step=_steps_of(previous) if seen else 0,
         )
         model.compile(optimizer=optimizer, **recipe.compile_args)
+        _reset_metrics(recipe.compile_args)
         self._optimizer = model.optimizer
         self._compiled = (recipe, signature)
 
@@ -108,6 +110,18 @@ def compiled_with(model: keras.Model) -> dict[str, Any]:
     if kept is None or not model.compiled:
         return {}
     return {name: value for name, value in kept.config.items() if name != "optimizer"}
+
+
+def _reset_metrics(compile_args: Mapping[str, Any]) -> None:
+    """Let metrics begin anew that may have counted before.
+
+    Keras takes up a metric object as it is, and with TensorFlow first resets it in the second epoch
+    after `compile`. One that has made no state yet may not know how to.
+    """
+    for name in ("metrics", "weighted_metrics"):
+        for metric in keras.tree.flatten(compile_args.get(name)):
+            if isinstance(metric, keras.metrics.Metric) and metric.variables:
+                metric.reset_state()
 
 
 def _signature(model: keras.Model) -> tuple[object, ...]:

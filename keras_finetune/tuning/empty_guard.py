@@ -1,6 +1,6 @@
 """Refusing a data set that turns out to be empty."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 
@@ -24,8 +24,17 @@ class EmptyDataGuard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Raise if no batch came."""
         if self._is_empty:
-            raise ValueError(
-                "The training data is empty: the data set gave no batch. Look for a filter that "
-                "lets nothing pass, drop_remainder=True with fewer rows than a batch has, or a "
-                "generator that is used up."
-            )
+            refuse_empty("training data")
+
+
+def refuse_empty(side: str) -> NoReturn:
+    """Raise the error of a data set that gave no batch.
+
+    Args:
+        side: What to call it in the error.
+    """
+    raise ValueError(
+        f"The {side} is empty: the data set gave no batch. Look for a filter that lets nothing "
+        "pass, drop_remainder=True with fewer rows than a batch has, or a generator that is used "
+        "up."
+    )

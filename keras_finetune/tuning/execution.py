@@ -22,6 +22,8 @@ _BATCH_METHODS = (
     "on_batch_end",
     "on_train_batch_begin",
     "on_train_batch_end",
+    "on_test_batch_begin",
+    "on_test_batch_end",
 )
 
 
@@ -56,7 +58,9 @@ def choose_steps_per_execution(
     seconds = flops / _FLOPS_PER_SECOND.get(device, 2e13)
     wanted = math.ceil(_EXECUTION_SECONDS / max(seconds, 1e-9))
     at_once = max(1, min(wanted, _MOST_STEPS, steps // _LEAST_EXECUTIONS))
-    while given and given % at_once:  # Keras would run past the end that was asked for.
+    # Keras would run past an end that was asked for. In `fit` it validates as many at a time.
+    ends = (given or 0, fit_args.get("validation_steps") or 0)
+    while any(end % at_once for end in ends):
         at_once -= 1
     return at_once
 

@@ -18,15 +18,17 @@ from keras_finetune.tuning.argument_checks import (
     checked_callbacks,
 )
 from keras_finetune.tuning.building import build
-from keras_finetune.tuning.checks import check_fit_data
+from keras_finetune.tuning.checks import check_fit_data, check_side
 from keras_finetune.tuning.class_weight import only_output, resolve_class_weight
 from keras_finetune.tuning.compilation import Compilation, compiled_with
 from keras_finetune.tuning.data_kinds import FitData, as_keras_reads, comes_in_order, count_steps
 from keras_finetune.tuning.early_stopping import early_stopping_callbacks
+from keras_finetune.tuning.empty_guard import refuse_empty
 from keras_finetune.tuning.estimate import Estimate, estimate_stages
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.frozen_prefix import CutFunctions
 from keras_finetune.tuning.groups import LearningRate
+from keras_finetune.tuning.history import EpochCount
 from keras_finetune.tuning.input_checks import needs_loss
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.label_checks import check_loss, num_classes
@@ -95,6 +97,7 @@ class FineTuner:
             )
         self.model = model
         self.history: dict[str, list[float]] = {}
+        self._epoch_count = EpochCount()
         self._compilation = Compilation(model)
         self._fitting = False
         self._in_stages = False
@@ -268,6 +271,7 @@ class FineTuner:
                     gradient_checkpointing=recipe.gradient_checkpointing,
                     history=self.history,
                     started=started,
+                    count=self._epoch_count,
                 )
             return history
         except BaseException:
@@ -383,8 +387,18 @@ class FineTuner:
                 "first; to score the model as it is, call task.evaluate(model, examples), or "
                 "model.compile and model.evaluate."
             )
+        if x is None:
+            raise ValueError("evaluate needs data: evaluate(x, y) with arrays, or a data set.")
+        data = lists_as_arrays(self.model, FitData(x, y, None, evaluate_args))
+        loss, weight = compiled_with(self.model).get("loss"), data.fit_args.get("sample_weight")
+        check_side("evaluation data", self.model, loss, data.x, data.y, weight)
         with without_preprocessor(self.model, x), values_kept(self.model):
-            return self.model.evaluate(as_keras_reads(x), y, return_dict=True, **evaluate_args)
+            found: dict[str, float] = self.model.evaluate(
+                as_keras_reads(data.x), data.y, return_dict=True, **data.fit_args
+            )
+        if not found:
+            refuse_empty("evaluation data")
+        return found
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
         """Return the model's outputs, as `keras.Model.predict` does."""

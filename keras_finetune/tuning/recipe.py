@@ -119,7 +119,9 @@ def make_recipe(
     template = _template(optimizer)
     if learning_rate is None:
         own = template._learning_rate
-        learning_rate = own if isinstance(own, LearningRateSchedule) else float(own)
+        if not isinstance(own, LearningRateSchedule):
+            own = float(keras.ops.convert_to_numpy(own))
+        learning_rate = own
     rates = checked_rates(learning_rate, layer_decay).values()
     if schedule is not None and any(isinstance(rate, LearningRateSchedule) for rate in rates):
         raise ValueError(

@@ -8,7 +8,7 @@ from keras_finetune.tuning.data_kinds import FitData, as_keras_reads
 from keras_finetune.tuning.empty_guard import EmptyDataGuard
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
-from keras_finetune.tuning.history import EpochRecorder
+from keras_finetune.tuning.history import EpochCount, EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
@@ -24,6 +24,7 @@ def train(
     gradient_checkpointing: bool,
     history: dict[str, list[float]],
     started: float,
+    count: EpochCount | None = None,
 ) -> tuple[keras.callbacks.History, FitReport]:
     """Train a compiled model.
 
@@ -36,11 +37,15 @@ def train(
         gradient_checkpointing: Whether blocks keep only their inputs for the gradients.
         history: Metrics of every epoch so far, which is added to; after Ctrl-C, too.
         started: When all began, by `time.perf_counter`.
+        count: How many epochs went before, which is added to.
 
     Returns:
         Keras's history of this run, and what was measured.
     """
-    recorder = EpochRecorder(history, data.x)
+    initial_epoch = data.fit_args.get("initial_epoch", 0)
+    recorder = EpochRecorder(history, data.x, count=count, initial_epoch=initial_epoch)
+    # Where a backup put an earlier fit; Keras would begin this one there, too.
+    model._initial_epoch = None
     at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
     with (
         maybe_checkpoint_blocks(model, gradient_checkpointing),

@@ -24,3 +24,17 @@ def test_data_sets_that_turn_out_empty(loss):
     assert tuner.history == {}
     tuner.fit(rows.batch(4), verbose=0)
     assert len(tuner.history["loss"]) == 1
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="Keras itself fails there, without a batch"
+)
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_evaluating_what_turns_out_empty(loss):
+    tf = pytest.importorskip("tensorflow")
+    rows = tf.data.Dataset.from_tensor_slices((X, Y))
+    tuner = FineTuner(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+    tuner.compile("sgd", loss)
+    tuner.fit(X, Y, verbose=0)
+    with pytest.raises(ValueError, match="evaluation data is empty: the data set gave no batch"):
+        tuner.evaluate(rows.filter(lambda x, y: y > 9).batch(4), verbose=0)

@@ -29,6 +29,11 @@ class Batches(keras.callbacks.Callback):
         pass
 
 
+class ValidationBatches(keras.callbacks.Callback):
+    def on_test_batch_end(self, batch, logs=None):
+        pass
+
+
 class Epochs(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         pass
@@ -50,6 +55,7 @@ def test_callbacks_between_batches_are_called_between_batches():
     arguments = (small_model(), x, {"batch_size": 4})
     assert choose_steps_per_execution(*arguments, [Epochs()]) == 16
     assert choose_steps_per_execution(*arguments, [Batches()]) == 1
+    assert choose_steps_per_execution(*arguments, [ValidationBatches()]) == 1
     act = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     assert choose_steps_per_execution(*arguments, [act]) == 1
 
@@ -90,6 +96,23 @@ def test_an_epoch_of_so_many_steps_ends_after_them():
     assert model.optimizer.iterations == 300
     generator = ((x[:4], y[:4]) for _ in range(100))
     assert choose_steps_per_execution(model, generator, {"steps_per_epoch": 100}) == 1
+
+
+def test_a_validation_of_so_many_steps_ends_after_them():
+    x, y = rows(1_000)
+    arguments = (small_model(), x)
+    assert choose_steps_per_execution(*arguments, {"batch_size": 4, "validation_steps": 10}) == 10
+    assert choose_steps_per_execution(*arguments, {"batch_size": 4, "validation_steps": 17}) == 1
+    given = {"steps_per_epoch": 100, "validation_steps": 8}
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    assert choose_steps_per_execution(small_model(), data, given) == 4
+    tuner = kft.FineTuner(small_model())
+    tuner.compile("sgd", learning_rate=0.0)
+    history = tuner.fit(
+        data, validation_data=data, validation_steps=5, early_stopping=False, verbose=0
+    ).history
+    expected = tuner.evaluate(data, steps=5, verbose=0)["loss"]
+    assert history["val_loss"] == [pytest.approx(expected, rel=1e-5)]
 
 
 def test_a_later_fit_with_other_steps_traces_anew():

@@ -284,3 +284,22 @@ def test_predict_and_save(model, data, loss, tmp_path):
     )
     assert getattr(loaded, "optimizer", None) is None
     tuner.fit(*data, verbose=0)  # Saving does not disturb training.
+
+
+def test_evaluate_explains_what_it_cannot_take(model, data, loss):
+    tf = pytest.importorskip("tensorflow")
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    tuner.fit(*data, verbose=0)
+    x, y = data
+    rows = tf.data.Dataset.from_tensor_slices(data)
+    for given, message in (
+        ((x[:0], y[:0]), "evaluation data is empty. Give at least one row"),
+        ((rows.batch(4).take(0),), "evaluation data is empty: a tf.data.Dataset of no batches"),
+        ((rows,), r"evaluation data has 'token_ids' of shape \(6,\)\. .*dataset\.batch"),
+        ((x,), "evaluation data has no labels"),
+        ((), "evaluate needs data"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tuner.evaluate(*given, verbose=0)
+    assert tuner.evaluate(x, np.zeros_like(y), verbose=0)["loss"] > 0  # One class will do.

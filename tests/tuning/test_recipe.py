@@ -61,3 +61,11 @@ def test_contradiction():
 
 def test_warmup_alone_is_constant_afterwards():
     assert make_recipe("adam", 0.1, warmup=0.1, compile_args={}).schedule == "constant"
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's strategies")
+def test_an_instance_of_a_strategy_keeps_its_rate():
+    tf = pytest.importorskip("tensorflow")
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        recipe = make_recipe(keras.optimizers.SGD(0.25), None, compile_args={})
+    assert recipe.learning_rate == 0.25
