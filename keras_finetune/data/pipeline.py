@@ -133,16 +133,18 @@ def make_dataset(
         return features(_columns(store, rows, padded, pad_values or {}), rng)
 
     bounds = own or ({} if widths is None else {names[0]: widths})
+    others = [x for x in store.columns if x not in names and store.is_ragged(x)]
+    longer = any((store.lengths(x) > store.lengths(names[0])).any() for x in others)
 
     def example(end: int) -> tuple[Any, ...]:
         """One row, at the least of all widths (0) or the largest (-1)."""
         padded = {name: int(every[end]) for name, every in bounds.items()}
-        columns = _columns(store, np.arange(1), padded, pad_values or {}, others=(8, 16)[end])
+        width = (8, 16)[end] if longer else None
+        columns = _columns(store, np.arange(1), padded, pad_values or {}, others=width)
         return features(columns, np.random.default_rng(seed))
 
     signature = None
-    if bounds and any(store.is_ragged(x) for x in store.columns if x != names[0]):
-        # The widths of one column say nothing of another's.
+    if bounds and (own or longer):  # The widths of one column say nothing of another's.
         signature = _signature(example(0), example(-1))
     dataset = planned_dataset(plan, read, shuffled=shuffle, seed=seed, signature=signature)
     dataset.key, dataset.ragged = store.key, names
