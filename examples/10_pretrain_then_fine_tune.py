@@ -18,6 +18,7 @@ had 43.3% and 56.2%. `examples/quickstart.py` pretrains on 5,000 texts, and ther
 """
 
 import argparse
+import contextlib
 import itertools
 import sys
 
@@ -109,6 +110,10 @@ rich.print(kft.evaluation.comparison_table(results, title=f"{len(test):,} test t
 
 if arguments.interactive:
     print("\nA text in a line; an empty line ends:")
-    for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
-        (prediction,) = task.predict(pretrained, [text])
-        print(f"{prediction.label} ({prediction.probability:.0%})")
+    with contextlib.suppress(KeyboardInterrupt):
+        for text in itertools.takewhile(bool, map(str.strip, sys.stdin)):
+            try:
+                (prediction,) = task.predict(pretrained, [text])
+                print(f"{prediction.label} ({prediction.probability:.0%})")
+            except ValueError as error:  # As for a text of no token: try another.
+                print(error)
