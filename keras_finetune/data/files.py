@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from keras_finetune.data.examples import Examples
-from keras_finetune.data.fingerprint import combine
+from keras_finetune.data.fingerprint import combine, file_state
 from keras_finetune.data.mail import mail_text
+from keras_finetune.data.parquet_files import read_parquet
 from keras_finetune.data.question_answers import question_rows, read_squad
-from keras_finetune.data.rows import CHUNK_ROWS, all_keys, tuple_chunks
+from keras_finetune.data.rows import all_keys, tuple_chunks
 from keras_finetune.suggest import did_you_mean
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
@@ -152,65 +153,6 @@ def read_lines(path: str | Path) -> Examples:
     return _checked(factory, ["text"], path)
 
 
-def read_parquet(path: str | Path) -> Examples:
-    """Read a Parquet file. Class names that Hugging Face datasets noted in it are kept.
-
-    Raises:
-        ImportError: `pyarrow` is not installed.
-        ValueError: Two columns have one name.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(f'Reading "{path}" needs pyarrow: pip install pyarrow') from error
-    path = Path(path)
-    with pyarrow.parquet.ParquetFile(path) as file:
-        columns, num_rows = file.schema_arrow.names, file.metadata.num_rows
-        noted = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
-    features = json.loads(noted).get("info", {}).get("features", {})
-    if len(set(columns)) < len(columns):
-        raise ValueError(f"{path}: the columns need names that differ; they are {columns}")
-    names = {
-        column: feature["names"]
-        for column, feature in features.items()
-        if isinstance(feature, dict) and feature.get("names")
-    }
-
-    def factory() -> Iterator[dict[str, list[Any]]]:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(CHUNK_ROWS):
-                yield batch.to_pydict()
-
-    return _checked(factory, columns, path, num_rows, names=names)
-
-
-def read_shards(paths: Sequence[Path]) -> Examples:
-    """Read Parquet files that are one set of rows together, one after the other.
-
-    Raises:
-        ValueError: Their columns differ.
-    """
-    first, *others = parts = [read_parquet(path) for path in paths]
-    for path, part in zip(paths[1:], others, strict=True):
-        if part.columns != first.columns:
-            raise ValueError(
-                f"{path}: the columns must be those of {paths[0].name}, "
-                f"{', '.join(first.columns)}; they are {', '.join(part.columns)}"
-            )
-
-    def factory() -> Iterator[dict[str, list[Any]]]:
-        for part in parts:
-            yield from part.chunks(CHUNK_ROWS)
-
-    def fingerprint() -> str:
-        return combine(*(part.fingerprint for part in parts))
-
-    num_rows = sum(map(len, parts))
-    return Examples(
-        factory, first.columns, num_rows=num_rows, names=first.names, fingerprint=fingerprint
-    )
-
-
 def read_folder(path: str | Path) -> Examples:
     """Read ``folder/label/*.txt`` and ``*.eml``: columns ``text`` and ``label``, the folder's name.
 
@@ -241,7 +183,7 @@ def read_folder(path: str | Path) -> Examples:
         return tuple_chunks(rows, ["text", "label"])
 
     def fingerprint() -> str:
-        return combine(*(_state(file) for file in files))
+        return combine(*(file_state(file) for file in files))
 
     return Examples(factory, ["text", "label"], num_rows=len(files), fingerprint=fingerprint)
 
@@ -262,19 +204,11 @@ def _checked(
     path: Path,
     num_rows: int | None = None,
     options: str = "",
-    names: Mapping[str, Sequence[str]] | None = None,
 ) -> Examples:
     if num_rows == 0 or (num_rows is None and next(factory(), None) is None):
         raise ValueError(f'"{path}" has no rows')
-    fingerprint = combine(_state(path), options)
-    return Examples(factory, columns, num_rows=num_rows, names=names, fingerprint=fingerprint)
-
-
-def _state(path: Path) -> str:
-    stat = path.stat()
-    # A tool may set the time of a file's content, but not those of the file itself.
-    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
-    return f"{path.resolve()} {stat.st_ino} {stat.st_size} {times}"
+    fingerprint = combine(file_state(path), options)
+    return Examples(factory, columns, num_rows=num_rows, fingerprint=fingerprint)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,14 @@ def hash_chunks(columns: Sequence[str], chunks: Iterable[dict[str, list[Any]]]) 
         text = json.dumps(values, ensure_ascii=False, default=_plain)
         digest.update(text.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
+
+
+def file_state(path: Path) -> str:
+    """Return what changes when a file changes, which is not read for it."""
+    stat = path.stat()
+    # A tool may set the time of a file's content, but not those of the file itself.
+    times = f"{stat.st_mtime_ns} {stat.st_ctime_ns}"
+    return f"{path.resolve()} {stat.st_ino} {stat.st_size} {times}"
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 
 from keras_finetune.data.catalogue import prepared_builder, tf_data_examples, tfds_examples
 from keras_finetune.data.examples import Chunk, Examples
-from keras_finetune.data.files import read_file, read_shards
+from keras_finetune.data.files import read_file
 from keras_finetune.data.fingerprint import hash_chunks
+from keras_finetune.data.parquet_files import read_shards
 from keras_finetune.data.rows import all_keys, dict_chunks
 from keras_finetune.data.splits import Splits, split
 from keras_finetune.suggest import did_you_mean

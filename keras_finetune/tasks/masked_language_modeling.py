@@ -131,6 +131,7 @@ class MaskedLanguageModeling:
             store = packed_store(texts, self.tokenizer, self.text, self.max_length, next_ids=False)
         else:
             store = blocks_store(texts, self.tokenizer, self.text, self.max_length)
+        # Less a little: for Python 0.07 * 100 is more than 7.
         masked = max(1, math.ceil(self.mask_rate * self.max_length - 1e-9))
         tokens = map(self.tokenizer.token_to_id, self.tokenizer.special_tokens.values())
         special = np.array([number for number in tokens if number is not None], np.int32)
