@@ -20,6 +20,15 @@ def _seeded():
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.fixture
+def unfrozen():
+    """Let nothing be frozen, as in a user's program, where quantizing freezes for a moment."""
+    gc.unfreeze()
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_configure(config):
     """Let all processes of a run, examples too, keep data in the same folders, not the user's."""
     if not hasattr(config, "workerinput"):

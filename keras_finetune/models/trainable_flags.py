@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_finetune.models.quantizing import few_objects_to_collect
+
 
 def get_build_config(layer: keras.layers.Layer) -> dict[str, Any]:
     """Return what `build_from_config` needs; for use as a method.
@@ -38,7 +40,8 @@ def build_from_config(layer: keras.layers.Layer, config: dict[str, Any]) -> None
         # Made from a policy that quantizes, it is quantized already.
         if quantization is not None and inside.quantization_mode is None:
             how = keras.saving.deserialize_keras_object(quantization["config"])
-            inside.quantize(quantization["mode"], config=how)
+            with few_objects_to_collect():
+                inside.quantize(quantization["mode"], config=how)
     flags = config.get("trainable_flags") if config else None
     if flags is None:
         hand_down_flag(layer)

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_finetune import models
 from keras_finetune.data import Tokenizer
+from keras_finetune.models.quantizing import few_objects_to_collect
 from keras_finetune.pretrained.checkpoint import (
     Checkpoint,
     Weights,
@@ -114,7 +115,8 @@ def load_pretrained(
         _initialize_with(model, tensors, weights)
     if quantize is not None:
         # Keras warns of every layer without weights that it asks.
-        model.quantize(quantize, filters=lambda layer: isinstance(layer, _QUANTIZED))
+        with few_objects_to_collect():
+            model.quantize(quantize, filters=lambda layer: isinstance(layer, _QUANTIZED))
     model.tokenizer, model.labels, model.pretrained_config = tokenizer, labels, dict(config)
     return model
 

@@ -42,6 +42,7 @@ def test_dtype(directory, dtype):
     assert keras.config.dtype_policy().name == "float32"
 
 
+@pytest.mark.usefixtures("unfrozen")
 def test_quantize(directory, batch):
     plain = kft.load_pretrained(directory)
     inputs = batch(segments=2)
