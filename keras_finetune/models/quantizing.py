@@ -1,4 +1,4 @@
-"""Keras's `quantize`, which collects garbage for each weight it replaces, with little to look at."""
+"""Keras's `quantize`, which collects garbage for each weight it replaces, made quick."""
 
 import gc
 from collections.abc import Iterator
