@@ -112,10 +112,11 @@ def make_inputs(
     return inputs
 
 
-def run(model: keras.Model, inputs: dict[str, np.ndarray]) -> np.ndarray:
+def run(model: keras.Model, inputs: dict[str, np.ndarray]) -> Any:
     if keras.backend.backend() == "jax":  # It would compile every operation for itself.
         return model.predict_on_batch(inputs)
-    return keras.ops.convert_to_numpy(model(inputs, training=False))
+    found = model(inputs, training=False)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, found)
 
 
 def randomize(layer: keras.layers.Layer, seed: int = 0) -> None:

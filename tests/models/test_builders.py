@@ -10,6 +10,8 @@ import pytest
 
 from keras_finetune import models
 
+from .conftest import BUILDERS, make_inputs, randomize, run
+
 pytestmark = pytest.mark.backends
 
 
@@ -24,13 +26,30 @@ def lowest_block(model: keras.Model) -> keras.layers.Layer:
     return next(layer for layer in model.layers if layer.name.endswith(LOWEST))
 
 
-def test_padding_never_changes_the_logits(build, rows, outputs, random_weights):
-    model = head_of(build())
-    random_weights(model)
-    narrow = outputs(model, rows(model))
-    wide = outputs(model, rows(model, width=11, decoder_width=9))
-    assert np.ptp(narrow) > 0.1
-    np.testing.assert_allclose(wide, narrow, rtol=0, atol=1e-5)
+@pytest.fixture(scope="module", params=list(BUILDERS))
+def model(request):
+    """One of each builder, with a head, for tests that leave it as it is."""
+    keras.utils.set_random_seed(0)
+    backbone = BUILDERS[request.param]()
+    outputs = {"features": backbone.output, "logits": head_of(backbone).output}
+    made = keras.Model(backbone.input, outputs)
+    randomize(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def narrow(model):
+    return run(model, make_inputs(model))
+
+
+def test_padding_changes_neither_features_nor_logits(model, narrow):
+    wide = run(model, make_inputs(model, width=11, decoder_width=9))
+    assert np.ptp(narrow["logits"]) > 0.1
+    np.testing.assert_allclose(wide["logits"], narrow["logits"], rtol=0, atol=1e-5)
+    inputs = make_inputs(model)
+    mask = inputs.get("decoder_padding_mask", inputs["padding_mask"])
+    features = wide["features"][:, : mask.shape[1]]
+    np.testing.assert_allclose(features[mask], narrow["features"][mask], rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "last", "first"])
@@ -47,64 +66,52 @@ def test_padding_never_changes_the_logits_of_any_pooling(
     np.testing.assert_allclose(wider, narrow, rtol=0, atol=1e-5)
 
 
-def test_padding_never_changes_the_features_of_real_tokens(build, rows, outputs, random_weights):
-    model = build()
-    random_weights(model)
-    inputs = rows(model)
-    narrow = outputs(model, inputs)
-    wide = outputs(model, rows(model, width=19, decoder_width=17))[:, : narrow.shape[1]]
-    mask = inputs.get("decoder_padding_mask", inputs["padding_mask"])
-    np.testing.assert_allclose(wide[mask], narrow[mask], rtol=0, atol=2e-5)
-
-
-def test_a_row_alone_gives_what_it_gives_in_a_batch(build, rows, outputs, random_weights):
-    model = head_of(build())
-    random_weights(model)
-    together = outputs(model, rows(model))
-    alone = rows(model)
+def test_a_row_alone_gives_what_it_gives_in_a_batch(model, narrow):
+    together = make_inputs(model)
     for row in range(3):
-        single = {key: value[row : row + 1] for key, value in alone.items()}
-        np.testing.assert_allclose(outputs(model, single)[0], together[row], rtol=0, atol=1e-5)
+        single = {key: value[row : row + 1] for key, value in together.items()}
+        alone = run(model, single)["logits"][0]
+        np.testing.assert_allclose(alone, narrow["logits"][row], rtol=0, atol=1e-5)
 
 
-def test_a_row_of_padding_only_is_finite_and_harmless(build, rows, outputs, random_weights):
-    model = head_of(build())
-    random_weights(model)
-    inputs = rows(model)
-    expected = outputs(model, inputs)
-    inputs = {key: value.copy() for key, value in inputs.items()}
+def test_a_row_of_padding_only_is_finite_and_harmless(model, narrow):
+    inputs = make_inputs(model)
     for key in inputs:
         if key.endswith("padding_mask"):
             inputs[key][2] = False
-    changed = outputs(model, inputs)
+    changed, expected = run(model, inputs)["logits"], narrow["logits"]
     assert np.isfinite(changed).all()
     np.testing.assert_allclose(changed[:2], expected[:2], rtol=0, atol=1e-5)
 
 
-def test_length_is_variable_and_features_have_the_width_that_was_asked(build, rows, outputs):
-    model = build()
-    assert model.output_shape == (None, None, 16)
-    for length in (1, 7):
-        inputs = rows(model, lengths=(length, length))
+def test_length_is_variable_and_features_have_the_width_that_was_asked(model, narrow):
+    assert model.output["features"].shape == (None, None, 16)
+    short = make_inputs(model, lengths=(1,))
+    for inputs, found in ((make_inputs(model), narrow), (short, run(model, short))):
         target = inputs.get("decoder_token_ids", inputs["token_ids"])
-        assert outputs(model, inputs).shape == (*target.shape, 16)
+        assert found["features"].shape == (*target.shape, 16)
 
 
-@pytest.mark.parametrize(
-    "policy", [pytest.param("mixed_float16", marks=pytest.mark.slow), "mixed_bfloat16"]
-)
-def test_logits_are_float32_under_mixed_precision(build, rows, policy):
+# Of float16, those whose masks and positions are made in ways of their own.
+SMALLER = [(name, "mixed_bfloat16") for name in BUILDERS] + [
+    pytest.param(name, "mixed_float16", marks=pytest.mark.slow)
+    for name in ("lstm_bidirectional", "cnn", "encoder", "decoder_llama", "encoder_decoder_t5")
+]
+
+
+@pytest.mark.parametrize(("name", "policy"), SMALLER)
+def test_logits_are_float32_under_mixed_precision(name, policy):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
-        model = head_of(build())
+        model = head_of(BUILDERS[name]())
     finally:
         keras.config.set_dtype_policy(previous)
     block = lowest_block(model)
     assert block.compute_dtype == policy.removeprefix("mixed_")
-    logits = model(rows(model))
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
+    logits = run(model, make_inputs(model))
+    assert logits.dtype == "float32"
+    assert np.isfinite(logits).all()
 
 
 def test_dtype_reaches_every_layer(build):
