@@ -11,13 +11,16 @@ _BATCHES_AHEAD = 4
 # One batch a call took 4% of the time of training an LSTM on a CPU.
 _BATCHES_OF_A_CALL = 16
 _BYTES_OF_A_CALL = 1_000_000
+# Larger calls make the reading of a data set begin later: so many must gain it back.
+_LEAST_CALLS = 8
 
 
-def count_batches_of_a_call(largest: Any) -> int:
+def count_batches_of_a_call(largest: Any, num_steps: int) -> int:
     """Count how many batches Python is to make when TensorFlow asks for the next.
 
     Args:
         largest: The largest batch, a nest of arrays.
+        num_steps: Of an epoch.
 
     Returns:
         int, at least 1.
@@ -25,7 +28,8 @@ def count_batches_of_a_call(largest: Any) -> int:
     import tensorflow as tf
 
     size = sum(np.asarray(x).nbytes for x in tf.nest.flatten(largest))
-    return max(1, min(_BATCHES_OF_A_CALL, _BYTES_OF_A_CALL // max(size, 1)))
+    most = min(_BATCHES_OF_A_CALL, _BYTES_OF_A_CALL // max(size, 1))
+    return max(1, min(most, num_steps // _LEAST_CALLS))
 
 
 def batches_dataset(

@@ -194,7 +194,7 @@ def planned_dataset(
     if signature is None:
         extremes = (int(first.widths.argmin()), int(first.widths.argmax()))
         signature = _signature(*(batch(0, step) for step in extremes))
-    at_once = min(count_batches_of_a_call(largest), first.num_steps)
+    at_once = count_batches_of_a_call(largest, first.num_steps)
     dataset = batches_dataset(next_epoch, range(0, first.num_steps, at_once), batch, signature)
     dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed

@@ -113,16 +113,17 @@ def test_start_at_goes_on_exactly(store):
     def batches(dataset):
         return [(x["row"].numpy().tolist(), x["noise"].numpy().tolist()) for x, _ in dataset]
 
-    dataset = make_dataset(store, noisy, shuffle=True, seed=1)
+    # Many batches, so that several are made with one call.
+    dataset = make_dataset(store, noisy, batch_size=8, shuffle=True, seed=1)
     epochs = [batches(dataset) for _ in range(3)]
-    for epoch, step in ((0, 0), (1, 3), (2, 6)):
+    for epoch, step in ((0, 0), (1, 3), (2, 24)):
         rest = dataset.start_at(epoch, step)
-        assert int(rest.cardinality()) == 7 - step
+        assert int(rest.cardinality()) == 25 - step
         assert batches(rest) == batches(rest) == epochs[epoch][step:]
         assert [batch.rows.tolist() for batch in rest.plan(5)] == [row for row, _ in batches(rest)]
     assert dataset.epochs.next == 3
-    with pytest.raises(ValueError, match="step must be from 0 to 7"):
-        dataset.start_at(0, 8)
+    with pytest.raises(ValueError, match="step must be from 0 to 25"):
+        dataset.start_at(0, 26)
 
 
 def test_the_same_batches_as_numpy_arrays(store):
@@ -196,7 +197,8 @@ def test_a_function_may_reuse_its_memory(store):
         found[:] = batch["row"]
         return {"row": found}, batch["label"]
 
-    assert order(make_dataset(store, reused)) == list(range(200))
+    # Many batches, so that several are made with one call.
+    assert order(make_dataset(store, reused, batch_size=4)) == list(range(200))
 
 
 def test_what_is_no_array_or_of_another_type_is_refused(store):
