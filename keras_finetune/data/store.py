@@ -3,8 +3,6 @@
 import glob
 import mmap
 import os
-import platform
-import re
 import shutil
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_finetune.data.process_mark import is_of_dead_process
 from keras_finetune.data.progress import track
 from keras_finetune.data.store_manifest import check_file, damaged, dtype_of, read_manifest
 from keras_finetune.data.store_writer import Ragged, StoreWriter
@@ -251,20 +250,7 @@ def _count_rows(chunk: Mapping[str, "np.ndarray | Ragged"]) -> int:
 def _clear_unfinished(path: Path) -> None:
     """Remove what a killed process left; a living one's work is left alone."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
-        mark = re.match(r"(.*)-(\d+)-\w+\.(unfinished|replaced)$", left.name[len(path.name) + 2 :])
-        # Of a process on another machine, on a shared disk, nothing is known.
-        if mark and mark[1] == platform.node() and not _is_running(int(mark[2])):
+        mark, _, state = left.name[len(path.name) + 2 :].rpartition(".")
+        if state in ("unfinished", "replaced") and is_of_dead_process(mark):
             print(f"The store {path.name} was left unfinished and is removed.", file=sys.stderr)
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    if os.name != "posix":  # Where asking would end the process.
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -4,8 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import platform
-import secrets
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from keras_finetune.data.process_mark import process_mark
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -63,8 +63,7 @@ class StoreWriter:
         self._key = key
         self._columns: dict[str, _Column] = {}
         self._num_rows = 0
-        # Machine and process are in the name so that what a killed process left can be told.
-        mark = f"{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}"
+        mark = process_mark()  # What a killed process left can be told by it.
         self._unfinished = self._path.with_name(f".{self._path.name}.{mark}.unfinished")
 
     def __enter__(self) -> "StoreWriter":

@@ -1,5 +1,6 @@
 """Instruction tuning: teach a causal language model to answer, by conversations."""
 
+import copy
 import math
 import sys
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ class InstructionTuning:
             )
         if max_length < 2:
             raise ValueError(f"max_length must be at least 2. Received: {max_length!r}")
-        self.tokenizer = tokenizer
+        self.tokenizer = _with_template(tokenizer, chat_template)
         self.max_length = max_length
         self.messages = messages
         self.chat_template = chat_template
@@ -93,7 +94,7 @@ class InstructionTuning:
             )
         tokenizer = tokenizer_for(backbone, self.tokenizer)
         check_backbone(backbone, tokenizer, self.max_length)
-        self.tokenizer = tokenizer
+        self.tokenizer = tokenizer = _with_template(tokenizer, self.chat_template)
         self._encoder()
         model = next_token_model(backbone, head_args)
         hand_on(model, backbone, tokenizer)
@@ -249,3 +250,12 @@ class InstructionTuning:
                 "Raise max_length."
             )
         return store
+
+
+def _with_template(tokenizer: Any, template: str | None) -> Any:
+    """The tokenizer that goes with a model tuned on a template: what reads the two takes that."""
+    if tokenizer is None or template in (None, tokenizer.chat_template):
+        return tokenizer
+    found = copy.copy(tokenizer)
+    found.chat_template = template
+    return found

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +50,18 @@ def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> 
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    save_without_optimizer(model, directory / "model.keras")
-    # Not tokenizer.json alone, which knows neither roles of special tokens nor a chat template.
-    task.tokenizer.save(directory)
     described = {"task": type(task).__name__, **task.get_config()}
-    text = json.dumps(described, indent=2, ensure_ascii=False)
-    (directory / "task.json").write_text(text, "utf-8")
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory) as folder:
+        new = Path(folder)
+        save_without_optimizer(model, new / "model.keras")
+        # Not tokenizer.json alone, which knows neither roles of special tokens nor a template.
+        task.tokenizer.save(new)
+        text = json.dumps(described, indent=2, ensure_ascii=False)
+        (new / "task.json").write_text(text, "utf-8")
+        # Last, and away until then: if this is broken off, no older task's stands by the new model.
+        (directory / "task.json").unlink(missing_ok=True)
+        for path in sorted(new.iterdir(), key=lambda path: path.name == "task.json"):
+            os.replace(path, directory / path.name)
     return directory
 
 
@@ -81,13 +88,29 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
             f"{str(directory)!r} lacks {', '.join(missing)}. Give a folder that "
             "keras_finetune.tasks.save wrote."
         )
-    config = json.loads((directory / "task.json").read_text("utf-8"))
-    name = config.pop("task")
-    if name not in TASKS:
-        raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")
+    name, config = _read_description(directory / "task.json")
     tokenizer = Tokenizer.load(directory)
     task = TASKS[name](tokenizer=tokenizer, **config)
     model = keras.saving.load_model(directory / "model.keras")
     task.compile(model)
-    hand_on(model, model, tokenizer, getattr(task, "labels", ()))
+    hand_on(model, model, task.tokenizer, getattr(task, "labels", ()))
     return task, model
+
+
+def _read_description(path: Path) -> tuple[str, dict[str, Any]]:
+    """The name of a task's class, and what it was made with."""
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{str(path)!r} is no JSON ({error}). It may have been cut off: save the task again."
+        ) from error
+    if not isinstance(config, dict) or "task" not in config:
+        raise ValueError(
+            f"{str(path)!r} must be an object with the key 'task', as keras_finetune.tasks.save "
+            f"writes it. Received: {str(config)[:100]}"
+        )
+    name = config.pop("task")
+    if name not in TASKS:
+        raise ValueError(f"task.json names the task {name!r}.{did_you_mean(name, TASKS)}")
+    return name, config

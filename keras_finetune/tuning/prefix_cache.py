@@ -1,7 +1,6 @@
 """The activations of a frozen prefix, computed once and kept on disk while they are of use."""
 
 import os
-import secrets
 import shutil
 import weakref
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_finetune.data.process_mark import is_of_dead_process, process_mark
 from keras_finetune.data.store import Store, build_store, cache_dir
 from keras_finetune.data.store_writer import Ragged
 from keras_finetune.models.fused import plain
@@ -47,7 +47,7 @@ class PrefixCache:
 
     def __init__(self, folder: "str | os.PathLike[str] | None" = None) -> None:
         if folder is None:
-            self.folder = cache_dir() / "prefix" / f"{os.getpid()}-{secrets.token_hex(4)}"
+            self.folder = cache_dir() / "prefix" / process_mark()
             _remove_of_dead_processes(self.folder.parent)
             weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         else:
@@ -229,7 +229,6 @@ def _shapes(cut: PrefixCut, store: Store) -> dict[str, Any]:
 
 
 def _remove_of_dead_processes(parent: Path) -> None:
-    for folder in parent.glob("*-*"):
-        process = folder.name.partition("-")[0]
-        if process.isdigit() and not Path(f"/proc/{process}").exists() and Path("/proc").exists():
+    for folder in parent.glob("*"):
+        if is_of_dead_process(folder.name):
             shutil.rmtree(folder, ignore_errors=True)

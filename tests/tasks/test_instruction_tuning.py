@@ -119,6 +119,22 @@ def test_saved_and_loaded(task, tmp_path):
     )
 
 
+def test_the_tasks_template_goes_with_its_model(letters, tmp_path):
+    """Whatever template the base has: what serves the folder writes prompts with what is there."""
+    letters.save(tmp_path / "tokenizer.json")
+    base = kft.data.Tokenizer.load(tmp_path / "tokenizer.json")
+    base.chat_template = "{{ messages[0]['content'] }}"
+    backbone = models.transformer_decoder(letters.vocab_size, 1, 2, 16, max_length=128)
+    backbone.tokenizer = base
+    task = InstructionTuning(max_length=96, chat_template=TEMPLATE)
+    model = task.build(backbone)
+    kft.save_pretrained(model, tmp_path / "out")
+    assert kft.data.Tokenizer.load(tmp_path / "out").chat_template == TEMPLATE
+    loaded = kft.tasks.load(kft.tasks.save(task, model, tmp_path / "saved"))
+    assert loaded[1].tokenizer.chat_template == loaded[0].tokenizer.chat_template == TEMPLATE
+    assert base.chat_template == "{{ messages[0]['content'] }}"
+
+
 def test_the_tokenizers_own_template_is_saved_with_the_task(letters, tmp_path):
     letters.save(tmp_path / "tokenizer.json")
     chatting = kft.data.Tokenizer.load(tmp_path / "tokenizer.json")

@@ -73,6 +73,57 @@ def test_a_folder_that_is_no_task(tmp_path):
         tasks.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [('{"task": "Trans', "is no JSON"), ("[1]", "the key 'task'"), ("{}", "the key 'task'")],
+)
+def test_a_description_that_was_cut_off(text, said, tmp_path):
+    for name in ("tokenizer.json", "model.keras"):
+        (tmp_path / name).touch()
+    (tmp_path / "task.json").write_text(text)
+    with pytest.raises(ValueError, match=f"task.json' .*{said}"):
+        tasks.load(tmp_path)
+
+
+def test_a_save_that_is_broken_off(tokenizer, backbone, tmp_path, monkeypatch):
+    """Never a new model beside the labels of an older task."""
+    first, second = (
+        tasks.TextClassification(labels, tokenizer, max_length=8)
+        for labels in (["bad", "good"], ["good", "bad"])
+    )
+    tasks.save(first, first.build(backbone), tmp_path)
+    model = second.build(backbone)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(data.Tokenizer, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            tasks.save(second, model, tmp_path)
+    assert tasks.load(tmp_path)[0].labels == ["bad", "good"]
+    for count in range(1, 5):
+        replaced, replace = [], os.replace
+
+        def few(*paths, replaced=replaced, replace=replace, count=count):
+            if ".unfinished-" in str(paths[0]) and "unfinished" not in str(paths[1]):
+                if len(replaced) == count:
+                    raise KeyboardInterrupt
+                replaced.append(paths)
+            replace(*paths)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", few)
+            with pytest.raises(KeyboardInterrupt):
+                tasks.save(second, model, tmp_path)
+        assert len(replaced) == count
+        with pytest.raises(ValueError, match=r"lacks task\.json"):
+            tasks.load(tmp_path)
+    tasks.save(second, model, tmp_path)
+    assert tasks.load(tmp_path)[0].labels == ["good", "bad"]
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_a_loaded_model_can_be_scored_and_tuned_at_once(tokenizer, tmp_path):
     texts = ["a moving film", "a dull film"] * 20
     task = tasks.LanguageModeling(tokenizer, max_length=8)
