@@ -29,7 +29,9 @@ import keras
 import keras_finetune as kft
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--quick", action="store_true", help="few conversations, a small model")
+parser.add_argument(
+    "--quick", action="store_true", help="few conversations, small model, one epoch"
+)
 parser.add_argument("--model", help="a .gguf file, or a directory in Hugging Face's format")
 parser.add_argument("--data", help="a .jsonl file with messages; default: the offline corpus")
 parser.add_argument("--rows", type=int, default=200, help="conversations to learn from, at most")
