@@ -22,17 +22,17 @@ from tensorflow.keras.models import Model
 import keras_finetune as kft
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--quick", action="store_true", help="a tenth of the data, one epoch")
+parser.add_argument("--quick", action="store_true", help="few rows, short texts, one epoch")
 quick = parser.parse_args().quick
 
 keras.utils.set_random_seed(0)
 
 # Text to arrays: what the article takes for granted.
 train, validation, _ = kft.data.load("python_docs/classification")
-train = train.head(500 if quick else 5_000)
-validation = validation.head(300 if quick else 1_000)
+train = train.head(100 if quick else 5_000)
+validation = validation.head(50 if quick else 1_000)
 tokenizer = kft.data.Tokenizer.train(train.column("text"), vocab_size=4_000)
-max_sequence_length, vocab_size = 64, tokenizer.vocab_size
+max_sequence_length, vocab_size = 24 if quick else 64, tokenizer.vocab_size
 embedding_dim, lstm_units = 64, 64
 label_names = train.label_names()
 num_classes, num_epochs = len(label_names), 1 if quick else 4

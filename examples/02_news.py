@@ -23,7 +23,9 @@ import keras_finetune as kft
 OFFLINE = "python_docs/classification"
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--quick", action="store_true", help="a few hundred rows, one epoch, offline")
+parser.add_argument(
+    "--quick", action="store_true", help="few rows, short texts, one epoch, offline"
+)
 parser.add_argument("--data", help="a file, or a folder with train.* and test.*")
 parser.add_argument("--offline", action="store_true", help="documentation instead of news")
 parser.add_argument("--text", nargs="+", help="the text column, or two that are read as a pair")
@@ -52,7 +54,7 @@ def load_news() -> tuple[kft.data.Splits, list[str]]:
 
 (train, validation, test), columns = load_news()
 if quick:
-    train, validation, test = train.head(400), validation.head(200), test.head(200)
+    train, validation, test = train.head(100), validation.head(50), test.head(50)
 print(f"{len(train):,} rows to train on, {len(validation):,} to validate, {len(test):,} to test")
 
 texts = (text for column in columns for text in train.column(column))
@@ -60,7 +62,7 @@ tokenizer = kft.data.Tokenizer.train(texts, vocab_size=2_000 if quick else 16_00
 task = kft.tasks.TextClassification(
     arguments.labels or train.label_names(arguments.label),
     tokenizer,
-    max_length=32 if quick else 96,
+    max_length=24 if quick else 96,
     text=columns[0] if len(columns) == 1 else tuple(columns),
     label=arguments.label,
 )

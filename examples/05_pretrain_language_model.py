@@ -21,7 +21,7 @@ import keras
 import keras_finetune as kft
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--quick", action="store_true", help="200 texts, a small model, one epoch")
+parser.add_argument("--quick", action="store_true", help="50 texts, a small model, one epoch")
 parser.add_argument("--data", default="python_docs/language_modeling", help="where the text is")
 parser.add_argument("--texts", type=int, default=4_000, help="how many to learn from; 0: all")
 parser.add_argument("--out", type=Path, default=Path("runs/language_model"), help="where it goes")
@@ -32,7 +32,7 @@ keras.utils.set_random_seed(0)
 
 train, validation, _ = kft.data.load(arguments.data)
 if quick:
-    train, validation = train.head(200), validation.head(40)
+    train, validation = train.head(50), validation.head(10)
 elif arguments.texts:
     train, validation = train.head(arguments.texts), validation.head(arguments.texts // 10)
 tokenizer = kft.data.Tokenizer.train(train.column("text"), vocab_size=1_000 if quick else 4_000)

@@ -40,8 +40,8 @@ def load_backbone() -> keras.Model:
 
 
 train, validation, test = kft.data.load("python_docs/classification")
-train, test = train.head(100 if quick else 1_500), test.head(100 if quick else 1_500)
-task = kft.tasks.TextClassification(train.label_names(), max_length=32 if quick else 96)
+train, test = train.head(32 if quick else 1_500), test.head(32 if quick else 1_500)
+task = kft.tasks.TextClassification(train.label_names(), max_length=24 if quick else 96)
 
 backbone = load_backbone()
 # BERT's own head: the first token, a dense layer of the model's width, then the classes.

@@ -69,12 +69,12 @@ def show(question: str, context: str, answer: kft.tasks.Answer) -> None:
 
 train, validation, test = load_questions()
 test = test if len(test) else validation
-train, test = train.head(40 if quick else arguments.rows), test.head(20 if quick else 500)
+train, test = train.head(10 if quick else arguments.rows), test.head(5 if quick else 500)
 unanswerable = not all(answers["text"] for answers in train.column("answers"))
 print(f"{len(train):,} questions to train on, {len(test):,} to test")
 
 task = kft.tasks.QuestionAnswering(
-    max_length=128 if quick else 256, stride=32 if quick else 64, unanswerable=unanswerable
+    max_length=96 if quick else 256, stride=24 if quick else 64, unanswerable=unanswerable
 )
 tuner = kft.FineTuner(task.build(load_backbone()))
 tuner.compile("adamw", learning_rate=2e-4, schedule="linear", warmup=0.1)

@@ -53,7 +53,8 @@ train, validation, test = (
     part.pick([arguments.text, arguments.summary]) for part in (train, validation, test)
 )
 if quick:
-    train, validation, test = train.head(200), validation.head(40), test.head(20)
+    train, validation, test = train.head(60), validation.head(20), test.head(8)
+    arguments.max_length = min(arguments.max_length, 32)
 test = test.head(arguments.test_rows)
 print(f"{len(train):,} rows to train on, {len(validation):,} to validate, {len(test):,} to test")
 

@@ -49,14 +49,14 @@ parser.add_argument("--interactive", action="store_true", help="translate what y
 arguments = parser.parse_args()
 quick = arguments.quick
 keras.utils.set_random_seed(0)
-MAX_LENGTH = 48
+MAX_LENGTH = 24 if quick else 48
 
 train, validation, test = kft.data.load(arguments.data)
 train, validation, test = (
     part.pick([arguments.source, arguments.target]) for part in (train, validation, test)
 )
 if quick:
-    train, validation, test = train.head(200), validation.head(40), test.head(30)
+    train, validation, test = train.head(60), validation.head(20), test.head(8)
 test = test.head(arguments.test_rows)
 print(f"{len(train):,} rows to train on, {len(validation):,} to validate, {len(test):,} to test")
 

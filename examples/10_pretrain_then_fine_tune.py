@@ -39,21 +39,24 @@ parser.add_argument("--interactive", action="store_true", help="classify what yo
 arguments = parser.parse_args()
 quick = arguments.quick
 if quick:
-    arguments.texts, arguments.rows, arguments.epochs = 200, 100, 1
+    arguments.texts, arguments.rows, arguments.epochs = 50, 32, 1
 keras.utils.set_random_seed(0)
 
 plain = kft.data.load(arguments.text)
-unlabelled, held_out = plain.train.head(arguments.texts), plain.validation.head(100)
+unlabelled, held_out = (
+    plain.train.head(arguments.texts),
+    plain.validation.head(10 if quick else 100),
+)
 kind = "wordpiece" if arguments.masked else "bpe"
 tokenizer = kft.data.Tokenizer.train(unlabelled.column("text"), 1_000 if quick else 4_000, kind)
-max_length = 32 if quick else 96
+max_length = 24 if quick else 96
 
 
 def new_backbone() -> keras.Model:
     """Return a small transformer with random weights."""
     build = kft.models.transformer_encoder if arguments.masked else kft.models.transformer_decoder
-    size = 32 if quick else 128
-    return build(tokenizer.vocab_size, 2, 4, size, max_length=max_length, dropout=0.0)
+    layers, size = (1, 32) if quick else (2, 128)
+    return build(tokenizer.vocab_size, layers, 4, size, max_length=max_length, dropout=0.0)
 
 
 print("\n1. Pretrain")
@@ -75,7 +78,7 @@ for name in ("perplexity", "word_perplexity"):
 train, validation, test = kft.data.load(arguments.data)
 train, validation, test = train.head(arguments.rows), validation.head(300), test.head(1_000)
 if quick:
-    validation, test = validation.head(50), test.head(50)
+    validation, test = validation.head(32), test.head(32)
 task = kft.tasks.TextClassification(train.label_names(), tokenizer, max_length=max_length)
 labelled, validated = task.dataset(train), task.dataset(validation, shuffle=False)
 results = {}

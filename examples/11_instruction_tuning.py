@@ -29,7 +29,9 @@ import keras
 import keras_finetune as kft
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--quick", action="store_true", help="few conversations, a small model")
+parser.add_argument(
+    "--quick", action="store_true", help="few conversations, small model, one epoch"
+)
 parser.add_argument("--model", help="a .gguf file, or a directory in Hugging Face's format")
 parser.add_argument("--data", help="a .jsonl file with messages; default: the offline corpus")
 parser.add_argument("--rows", type=int, default=200, help="conversations to learn from, at most")
@@ -40,7 +42,7 @@ parser.add_argument("--epochs", type=int, default=2)
 parser.add_argument("--interactive", action="store_true", help="talk to the model afterwards")
 arguments = parser.parse_args()
 if arguments.quick:
-    arguments.rows, arguments.test_rows = 60, 6
+    arguments.rows, arguments.test_rows, arguments.epochs = 16, 3, 1
 keras.utils.set_random_seed(0)
 
 
@@ -79,7 +81,7 @@ def new_model(conversations: kft.data.Examples) -> keras.Model:
         "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + eos_token }}"
         "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
-    sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 64}
+    sizes = {"num_layers": 1 if arguments.quick else 2, "num_heads": 4, "hidden_dim": 64}
     backbone = kft.models.transformer_decoder(
         tokenizer.vocab_size, positions="rotary", dropout=0.0, **sizes
     )

@@ -29,12 +29,12 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="a few seconds of each step")
 parser.add_argument("--out", default="runs/quickstart", type=Path, help="where results go")
 arguments = parser.parse_args()
-NUM_LABELLED = 500
-PRETRAIN_TEXTS, PRETRAIN_EPOCHS = (300, 1) if arguments.quick else (5_000, 1)
+NUM_LABELLED = 64 if arguments.quick else 500
+PRETRAIN_TEXTS, PRETRAIN_EPOCHS = (50, 1) if arguments.quick else (5_000, 1)
 EPOCHS = {"scratch": 14, "frozen": 6, "tuned": 8}  # As many in all for either model.
 if arguments.quick:
     EPOCHS = dict.fromkeys(EPOCHS, 1)
-NUM_TEST = 300 if arguments.quick else None
+NUM_TEST = 64 if arguments.quick else None
 
 keras.utils.set_random_seed(0)
 started = time.perf_counter()
@@ -55,8 +55,13 @@ unlabelled = plain.train.head(PRETRAIN_TEXTS)
 tokenizer = kft.data.Tokenizer.train(unlabelled.column("text"), vocab_size=4_000)
 
 step("2. Pretrain on text without labels")
-MAX_LENGTH = 96
-sizes = {"num_layers": 2, "num_heads": 4, "hidden_dim": 128, "max_length": MAX_LENGTH}
+MAX_LENGTH = 32 if arguments.quick else 96
+sizes = {
+    "num_layers": 1 if arguments.quick else 2,
+    "num_heads": 4,
+    "hidden_dim": 128,
+    "max_length": MAX_LENGTH,
+}
 
 
 def new_backbone() -> keras.Model:
@@ -71,7 +76,7 @@ tuner = kft.FineTuner(pretraining.build(backbone))
 tuner.compile("adamw", learning_rate=3e-3, schedule="linear", warmup=0.05)
 tuner.fit(pretraining.dataset(unlabelled, batch_size=16), epochs=PRETRAIN_EPOCHS)
 pretraining_seconds = round(time.perf_counter() - since, 1)
-scores = pretraining.evaluate(tuner.model, plain.validation.head(300))
+scores = pretraining.evaluate(tuner.model, plain.validation.head(20 if arguments.quick else 300))
 print(f"Perplexity on held-out text: {scores['perplexity']:.1f}")
 
 task = kft.tasks.TextClassification(labelled.train.label_names(), tokenizer, max_length=MAX_LENGTH)

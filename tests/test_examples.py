@@ -25,7 +25,7 @@ PRINTED = {
     "06_pretrained": ["Test accuracy, two blocks tuned", "Loaded again"],
     "08_summarization": ["lead-1: ROUGE-1 ", "model:  ROUGE-1 ", "rouge-score:"],
     "09_translation": ["retrieval: BLEU ", "tok:zh", "model: "],
-    "07_question_answering": ["Alignment: 40 questions", "│ all ", "Q: What is `", "A: "],
+    "07_question_answering": ["Alignment: 10 questions", "│ all ", "Q: What is `", "A: "],
     "10_pretrain_then_fine_tune": ["word_perplexity on held-out", "│ pretrained ", "scratch "],
     "11_instruction_tuning": ["Before: perplexity", "After: perplexity", "question: "],
     "quickstart": ["Perplexity on held-out text", "fine_tuned", "Written to"],

@@ -43,8 +43,7 @@ class Translation:
         >>> tokenizer = kft.data.Tokenizer.train(
         ...     rows["en"] + rows["zh"], vocab_size=300, progress=False)
         >>> task = kft.tasks.Translation(tokenizer, max_length=16, max_target_length=8)
-        >>> backbone = kft.models.encoder_decoder(
-        ...     tokenizer.vocab_size, num_layers=1, num_heads=2, hidden_dim=16)
+        >>> backbone = kft.models.lstm_encoder_decoder(tokenizer.vocab_size, hidden_dim=16)
         >>> tuner = kft.FineTuner(task.build(backbone))
         >>> history = tuner.fit(task.dataset(rows), epochs=2, verbose=0)
         >>> len(task.predict(tuner.model, ["two"]))

@@ -1,5 +1,6 @@
 """Optimizer updates in few passes over memory, on TensorFlow."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,47 +33,67 @@ def fuse_updates(optimizer: keras.optimizers.Optimizer) -> None:
     if type(optimizer) not in (keras.optimizers.Adam, keras.optimizers.AdamW) or optimizer.amsgrad:
         return
 
-    def update_step(gradient: Any, variable: Any, learning_rate: Any) -> None:
-        _adam_step(optimizer, gradient, variable, learning_rate)
+    def update_step(gradients: Sequence[Any], variables: Sequence[Any], rate: Any) -> None:
+        _adam_step(optimizer, gradients, variables, rate)
 
     def apply_weight_decay(variables: Sequence[Any]) -> None:
-        for variable in variables if optimizer.weight_decay else ():
-            if optimizer._use_weight_decay(variable):
-                _decay(optimizer, variable)
+        if optimizer.weight_decay:
+            _decay(optimizer, [x for x in variables if optimizer._use_weight_decay(x)])
 
-    optimizer.update_step = update_step
+    optimizer._backend_update_step = update_step
     if type(optimizer)._apply_weight_decay is keras.optimizers.Optimizer._apply_weight_decay:
         optimizer._apply_weight_decay = apply_weight_decay
 
 
 def _adam_step(
-    optimizer: keras.optimizers.Optimizer, gradient: Any, variable: Any, learning_rate: Any
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Any],
+    variables: Sequence[Any],
+    learning_rate: Any,
 ) -> None:
     import tensorflow as tf
 
-    index = optimizer._get_variable_index(variable)
-    dtype = variable.dtype
-    step = tf.cast(optimizer.iterations + 1, dtype)
-    beta_1, beta_2 = (tf.cast(x, dtype) for x in (optimizer.beta_1, optimizer.beta_2))
-    if isinstance(gradient, tf.IndexedSlices):
-        gradient = tf.scatter_nd(gradient.indices[:, None], gradient.values, variable.shape)
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=optimizer._momentums[index].value.handle,
-        v=optimizer._velocities[index].value.handle,
-        beta1_power=beta_1**step,
-        beta2_power=beta_2**step,
-        lr=tf.cast(learning_rate, dtype),
-        beta1=beta_1,
-        beta2=beta_2,
-        epsilon=tf.cast(optimizer.epsilon, dtype),
-        grad=tf.cast(gradient, dtype),
-    )
+    @functools.cache
+    def scalars(dtype: str) -> dict[str, Any]:
+        """What is the same for all variables, once: each operation takes time to trace."""
+        step = tf.cast(optimizer.iterations + 1, dtype)
+        beta_1, beta_2 = (tf.cast(x, dtype) for x in (optimizer.beta_1, optimizer.beta_2))
+        return {
+            "beta1_power": beta_1**step,
+            "beta2_power": beta_2**step,
+            "lr": tf.cast(learning_rate, dtype),
+            "beta1": beta_1,
+            "beta2": beta_2,
+            "epsilon": tf.cast(optimizer.epsilon, dtype),
+        }
+
+    for gradient, variable in zip(gradients, variables, strict=True):
+        index = optimizer._get_variable_index(variable)
+        if isinstance(gradient, tf.IndexedSlices):
+            gradient = tf.scatter_nd(gradient.indices[:, None], gradient.values, variable.shape)
+        dtype = keras.backend.standardize_dtype(variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=_handle(variable),
+            m=_handle(optimizer._momentums[index]),
+            v=_handle(optimizer._velocities[index]),
+            grad=tf.cast(gradient, dtype),
+            **scalars(dtype),
+        )
 
 
-def _decay(optimizer: keras.optimizers.Optimizer, variable: Any) -> None:
-    rate = keras.ops.cast(optimizer.learning_rate, variable.dtype)
-    variable.assign(variable * (1.0 - rate * optimizer.weight_decay))
+def _handle(variable: Any) -> Any:
+    return (variable.value if isinstance(variable, keras.Variable) else variable).handle
+
+
+def _decay(optimizer: keras.optimizers.Optimizer, variables: Sequence[Any]) -> None:
+    rate = optimizer.learning_rate  # Once: a schedule computes it each time.
+
+    @functools.cache
+    def kept(dtype: str) -> Any:
+        return 1.0 - keras.ops.cast(rate, dtype) * optimizer.weight_decay
+
+    for variable in variables:
+        variable.assign(variable * kept(keras.backend.standardize_dtype(variable.dtype)))
 
 
 def _clipped(gradients: Sequence[Any], most: float) -> list[Any]:

@@ -51,15 +51,23 @@ def make(words, **options):
 
 def encoder(words, kind=models.transformer_encoder, **options):
     keras.utils.set_random_seed(0)
-    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 32, "max_length": 32, "dropout": 0.0}
-    return kind(words.vocab_size, **sizes, **options)
+    sizes = {"num_heads": 2, "hidden_dim": 32, "max_length": 32, "dropout": 0.0}
+    return kind(words.vocab_size, **{"num_layers": 2, **sizes, **options})
 
 
-def fit(task, backbone, rows, epochs):
+def fit(task, backbone, rows, epochs, learning_rate=2e-3):
     tuner = FineTuner(task.build(backbone))
-    tuner.compile("adam", learning_rate=2e-3)
-    tuner.fit(task.dataset(rows, batch_size=8), epochs=epochs, verbose=0)
+    tuner.compile("adam", learning_rate=learning_rate)
+    many = {name: 10 * values for name, values in rows.items()}
+    tuner.fit(task.dataset(many, batch_size=8), epochs=epochs, verbose=0)
     return tuner
+
+
+@pytest.fixture(scope="module")
+def answering(words):
+    """A task, and the tuner of a model that has learned the stories."""
+    task = make(words)
+    return task, fit(task, encoder(words, num_layers=1, num_segments=2), stories(), 7, 5e-3)
 
 
 @pytest.mark.backends
@@ -80,9 +88,8 @@ def test_learns_what_needs_no_reading(words):
     assert task.evaluate(tuner.model, rows).exact_match == 100
 
 
-def test_learns_and_answers(words, rows):
-    task = make(words)
-    tuner = fit(task, encoder(words, num_segments=2), rows, 40)
+def test_learns_and_answers(answering, rows):
+    task, tuner = answering
     assert tuner.history["accuracy"][-1] == 1.0
     scores = task.evaluate(tuner.model, rows)
     assert (scores.exact_match, scores.f1, scores.total, scores.inexact) == (100, 100, 24, 0)
@@ -101,7 +108,7 @@ def test_learns_and_answers(words, rows):
 def test_learns_which_questions_have_no_answer(words, kind, tmp_path):
     rows = stories(unanswerable=True)
     task = make(words, unanswerable=True)
-    tuner = fit(task, encoder(words, kind), rows, 60)
+    tuner = fit(task, encoder(words, kind), rows, 7)
     assert task.null_position == ("last" if kind is models.transformer_decoder else None)
     scores = task.evaluate(tuner.model, rows)
     assert (scores.exact_match, scores.total) == (100, 24)
@@ -128,9 +135,9 @@ def test_learns_which_questions_have_no_answer(words, kind, tmp_path):
     assert model.evaluate(again.dataset(rows), return_dict=True, verbose=0)["accuracy"] == 1.0
 
 
-def test_a_model_saved_by_keras_keeps_loss_and_metric(words, rows, tmp_path):
-    task = make(words)
-    model = fit(task, encoder(words), rows, 1).model
+def test_a_model_saved_by_keras_keeps_loss_and_metric(answering, rows, tmp_path):
+    task, tuner = answering
+    model = tuner.model
     model.save(tmp_path / "model.keras")
     again = load_model(tmp_path / "model.keras")
     data = task.dataset(rows, shuffle=False)
@@ -148,7 +155,7 @@ def test_a_tokenizer_without_special_tokens(rows):
     with pytest.raises(ValueError, match="only 32 positions"):
         task.build(backbone)
     task = make(tokenizer)
-    tuner = fit(task, backbone, rows, 25)
+    tuner = fit(task, backbone, rows, 3)
     assert task.evaluate(tuner.model, rows).exact_match == 100
 
 
