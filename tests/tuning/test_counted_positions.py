@@ -47,8 +47,8 @@ def fit(tokenizer, pairs, head, cache_frozen, frozen):
     tuner = kft.FineTuner(model)
     if frozen:
         tuner.freeze("backbone", bottom=1)
-    data = task.dataset(pairs, batch_size=8)
     of_one_width = {name: texts[8:] for name, texts in pairs.items()}
+    data = task.dataset(of_one_width if frozen else pairs, batch_size=8)
     held_out = task.dataset(of_one_width, batch_size=8, shuffle=False)
     history = tuner.fit(
         data, validation_data=held_out, epochs=2, cache_frozen=cache_frozen, verbose=0

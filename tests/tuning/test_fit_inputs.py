@@ -7,6 +7,8 @@ from scipy.sparse import csr_matrix
 
 from keras_finetune import FineTuner
 
+from .conftest import compile_keras
+
 pytestmark = pytest.mark.backends
 
 
@@ -50,16 +52,21 @@ FORMS = {
 }
 
 
+@pytest.fixture(scope="module")
+def trained_by_keras(make_classifier, data, loss):
+    reference = make_classifier()
+    compile_keras(reference, keras.optimizers.SGD(0.1), loss)
+    reference.fit(*data, epochs=2, batch_size=16, shuffle=False, verbose=0)
+    return values(reference)
+
+
 @pytest.mark.parametrize("form", FORMS)
-def test_same_as_keras(form, make_classifier, data, loss):
+def test_same_as_keras(form, trained_by_keras, make_classifier, data, loss):
     arguments, options = FORMS[form](*data)
     tuner = FineTuner(make_classifier())
     tuner.compile("sgd", loss, learning_rate=0.1)
     tuner.fit(*arguments, epochs=2, verbose=0, **options)
-    reference = make_classifier()
-    reference.compile(keras.optimizers.SGD(0.1), loss)
-    reference.fit(*data, epochs=2, batch_size=16, shuffle=False, verbose=0)
-    for expected, received in zip(values(reference), values(tuner.model), strict=True):
+    for expected, received in zip(trained_by_keras, values(tuner.model), strict=True):
         np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-7)
 
 

@@ -28,7 +28,7 @@ def test_unfreeze_inside_a_frozen_model_leaves_siblings_frozen(model):
 
 def test_unfreeze_one_layer_inside_a_frozen_block(model):
     freeze(model, "backbone")
-    inner = model.get_layer("block_1").layer.layers[-1]
+    inner = model.get_layer("block_1").layer.narrow
     unfreeze(model, inner)
     assert [v.path for v in model.trainable_variables] == [
         *(v.path for v in inner.variables),

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.backends
 
 def small():
     keras.utils.set_random_seed(0)
-    backbone = transformer_encoder(50, num_layers=2, num_heads=2, hidden_dim=16, dropout=0.0)
+    backbone = transformer_encoder(50, num_layers=1, num_heads=2, hidden_dim=16, dropout=0.0)
     return text_classifier(backbone, 3, dropout=0.0)
 
 
@@ -26,7 +26,7 @@ def test_it_computes_in_bfloat16_and_answers_in_float32():
     model = small()
     exact = keras.ops.convert_to_numpy(model(X))
     assert set_precision(model, "mixed_bfloat16") == "mixed_bfloat16"
-    block = keras.Model(model.inputs, model.get_layer("block_1").output)
+    block = keras.Model(model.inputs, model.get_layer("block_0").output)
     assert keras.backend.standardize_dtype(block(X).dtype) == "bfloat16"
     rounded = model(X)
     assert keras.backend.standardize_dtype(rounded.dtype) == "float32"
@@ -37,7 +37,7 @@ def test_it_computes_in_bfloat16_and_answers_in_float32():
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(X)), exact)
 
 
-def test_it_trains_as_in_float32():
+def test_it_trains_as_in_float32_and_can_change_between_fits():
     losses = {}
     for name in ("float32", "mixed_bfloat16"):
         tuner = FineTuner(small())
@@ -46,16 +46,10 @@ def test_it_trains_as_in_float32():
     assert losses["float32"][-1] < 0.7 * losses["float32"][0]
     np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], atol=0.1)
     assert losses["mixed_bfloat16"] != losses["float32"]
-
-
-def test_it_can_change_between_fits():
-    tuner = FineTuner(small())
     tuner.compile("adam", LOSS, precision="float32")
     tuner.fit(X, Y, verbose=0)
-    tuner.compile("adam", LOSS, precision="mixed_bfloat16")
-    tuner.fit(X, Y, verbose=0)
     x = keras.Model(tuner.model.inputs, tuner.model.get_layer("block_0").output)(X)
-    assert keras.backend.standardize_dtype(x.dtype) == "bfloat16"
+    assert keras.backend.standardize_dtype(x.dtype) == "float32"
 
 
 @pytest.mark.parametrize("there", [True, False])

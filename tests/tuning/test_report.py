@@ -58,7 +58,7 @@ def test_the_share_of_padding_is_the_plan_s():
     texts = ["a b c " * n for n in range(1, 33)]
     tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
     task = kft.tasks.TextClassification(["x", "y"], tokenizer, max_length=32)
-    backbone = kft.models.transformer_encoder(tokenizer.vocab_size, 1, 2, 16, max_length=32)
+    backbone = kft.models.ngram_encoder(tokenizer.vocab_size, 8, num_buckets=99)
     tuner = kft.FineTuner(task.build(backbone))
     data = task.dataset({"text": texts, "label": ["x", "y"] * 16}, batch_size=8)
     tuner.fit(data, epochs=2, verbose=0)

@@ -8,6 +8,8 @@ from keras_finetune import FineTuner
 from keras_finetune.tuning.data_kinds import FitData
 from keras_finetune.tuning.training import train
 
+from .conftest import compile_keras
+
 pytestmark = pytest.mark.backends
 
 
@@ -17,7 +19,7 @@ def test_it_is_keras_own_fit_recorded_and_measured(
 ):
     reference, model = make_classifier(), make_classifier()
     for each in (reference, model):
-        each.compile(keras.optimizers.SGD(0.1), loss)
+        compile_keras(each, keras.optimizers.SGD(0.1), loss)
     expected = reference.fit(*data, epochs=2, shuffle=False, verbose=0).history["loss"]
     recorded = {"loss": [2.0]}
     found, report = train(
