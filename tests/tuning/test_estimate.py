@@ -52,7 +52,7 @@ def test_the_model_stays_as_it_was(task, rows):
     tuner.fit(data, epochs=1, verbose=0)
     before, iterations = state(tuner), int(tuner.model.optimizer.iterations)
     epoch = data.epochs.next
-    stages = kft.gradual_unfreezing(tuner.model)
+    stages = kft.gradual_unfreezing(tuner.model)[::-1]  # So that not all trains at the end.
     found = tuner.estimate(data, stages=stages, validation_data=task.dataset(rows, shuffle=False))
     assert [x.name for x in found.stages] == [stage.name for stage in stages]
     for one, other in zip(before[0], state(tuner)[0], strict=True):

@@ -86,8 +86,8 @@ def test_a_folder_is_kept_and_found_again_for_the_same_weights_and_rows(task, tm
     cached, _ = losses(task, other, tmp_path / "kept", epochs=1)
     assert_same(cached, plain)
     task.rows = {name: values[::-1] for name, values in task.rows.items()}
-    plain, _ = losses(task, lambda: cnn(task), False, epochs=1)
-    cached, _ = losses(task, lambda: cnn(task), tmp_path / "kept", epochs=1)
+    plain, _ = losses(task, other, False, epochs=1)
+    cached, _ = losses(task, other, tmp_path / "kept", epochs=1)
     assert_same(cached, plain)
 
 
