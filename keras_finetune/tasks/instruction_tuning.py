@@ -65,7 +65,7 @@ class InstructionTuning:
             )
         if max_length < 2:
             raise ValueError(f"max_length must be at least 2. Received: {max_length!r}")
-        self.tokenizer = _with_template(tokenizer, chat_template)
+        self.tokenizer = None if tokenizer is None else _with_template(tokenizer, chat_template)
         self.max_length = max_length
         self.messages = messages
         self.chat_template = chat_template
@@ -252,9 +252,9 @@ class InstructionTuning:
         return store
 
 
-def _with_template(tokenizer: Any, template: str | None) -> Any:
-    """The tokenizer that goes with a model tuned on a template: what reads the two takes that."""
-    if tokenizer is None or template in (None, tokenizer.chat_template):
+def _with_template(tokenizer: Tokenizer, template: str | None) -> Tokenizer:
+    """The tokenizer that goes with a model tuned on a template, where what reads both looks."""
+    if template in (None, tokenizer.chat_template):
         return tokenizer
     found = copy.copy(tokenizer)
     found.chat_template = template

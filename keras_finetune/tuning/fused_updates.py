@@ -40,6 +40,7 @@ def fuse_updates(optimizer: keras.optimizers.Optimizer) -> None:
         if optimizer.weight_decay:
             _decay(optimizer, [x for x in variables if optimizer._use_weight_decay(x)])
 
+    # Keras's own would call it for each variable by way of the strategies left alone above.
     optimizer._backend_update_step = update_step
     if type(optimizer)._apply_weight_decay is keras.optimizers.Optimizer._apply_weight_decay:
         optimizer._apply_weight_decay = apply_weight_decay

@@ -13,7 +13,7 @@ def test_a_living_process_has_its_own_marks():
     assert not is_of_dead_process(process_mark())
 
 
-@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody is asked")
+@pytest.mark.skipif(os.name != "posix", reason="on Windows, to ask a process would end it")
 def test_a_dead_one_is_told_from_one_of_another_machine(monkeypatch):
     code = "from keras_finetune.data.process_mark import process_mark; print(process_mark())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

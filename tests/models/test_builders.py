@@ -53,14 +53,12 @@ def test_padding_changes_neither_features_nor_logits(model, narrow):
 
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "last", "first"])
-def test_padding_never_changes_the_logits_of_any_pooling(
-    builders, rows, outputs, random_weights, pooling
-):
-    model = models.text_classifier(builders["encoder_decoder"](), 3, pooling=pooling)
-    random_weights(model)
-    narrow = outputs(model, rows(model))
-    wide = outputs(model, rows(model, width=11, decoder_width=9))
-    wider = outputs(model, rows(model, width=23, decoder_width=31))
+def test_padding_never_changes_the_logits_of_any_pooling(pooling):
+    model = models.text_classifier(BUILDERS["encoder_decoder"](), 3, pooling=pooling)
+    randomize(model)
+    narrow = run(model, make_inputs(model))
+    wide = run(model, make_inputs(model, width=11, decoder_width=9))
+    wider = run(model, make_inputs(model, width=23, decoder_width=31))
     assert np.ptp(narrow) > 0.1
     np.testing.assert_allclose(wide, narrow, rtol=0, atol=1e-5)
     np.testing.assert_allclose(wider, narrow, rtol=0, atol=1e-5)
@@ -122,9 +120,9 @@ def test_dtype_reaches_every_layer(build):
     assert set(names.values()) == {"mixed_bfloat16"}, names
 
 
-def test_every_weight_trains_and_none_of_a_frozen_layer_does(build, rows):
+def test_every_weight_trains_and_none_of_a_frozen_layer_does(build):
     model = head_of(build(dropout=0.0))
-    inputs = rows(model)
+    inputs = make_inputs(model)
     labels = np.array([0, 1, 2])
     frozen = lowest_block(model)
     frozen.trainable = False
@@ -156,12 +154,12 @@ def test_names_tell_the_roles(build):
     assert not any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-def all_models(builders):
-    made = {name: head_of(build()) for name, build in builders.items()}
-    made["language_model"] = models.language_model(builders["decoder_llama"]())
-    made["language_model_untied"] = models.language_model(builders["decoder_gpt2"](), tied=False)
-    made["masked_language_model"] = models.masked_language_model(builders["encoder"]())
-    made["translation"] = models.language_model(builders["encoder_decoder"]())
+def all_models():
+    made = {name: head_of(build()) for name, build in BUILDERS.items()}
+    made["language_model"] = models.language_model(BUILDERS["decoder_llama"]())
+    made["language_model_untied"] = models.language_model(BUILDERS["decoder_gpt2"](), tied=False)
+    made["masked_language_model"] = models.masked_language_model(BUILDERS["encoder"]())
+    made["translation"] = models.language_model(BUILDERS["encoder_decoder"]())
     return made
 
 
@@ -183,15 +181,15 @@ print("equal")
 
 
 @pytest.mark.slow
-def test_saving_round_trips_in_a_fresh_process(builders, rows, outputs, random_weights, tmp_path):
-    made = all_models(builders)
+def test_saving_round_trips_in_a_fresh_process(tmp_path):
+    made = all_models()
     for name, model in made.items():
-        random_weights(model)
-        inputs = rows(model)
+        randomize(model)
+        inputs = make_inputs(model)
         if "mask_positions" in model.input:
             inputs["mask_positions"] = np.array([[0, 2], [1, 1], [0, 0]], "int32")
         model.save(tmp_path / f"{name}.keras")
-        np.savez(tmp_path / f"{name}.npz", expected=outputs(model, inputs), **inputs)
+        np.savez(tmp_path / f"{name}.npz", expected=run(model, inputs), **inputs)
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path), json.dumps(list(made))],
         capture_output=True,

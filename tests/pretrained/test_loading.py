@@ -1,5 +1,7 @@
 """What `load_pretrained` makes of a directory."""
 
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -43,7 +45,9 @@ def test_dtype(directory, dtype):
 
 
 @pytest.mark.usefixtures("unfrozen")
-def test_quantize(directory, batch):
+def test_quantize(directory, batch, monkeypatch):
+    frozen = []
+    monkeypatch.setattr(gc, "collect", lambda *args: frozen.append(gc.get_freeze_count()))
     plain = kft.load_pretrained(directory)
     inputs = batch(segments=2)
     expected = keras.ops.convert_to_numpy(plain(inputs))
@@ -54,3 +58,4 @@ def test_quantize(directory, batch):
         got = keras.ops.convert_to_numpy(quantized(inputs))
         found = np.abs(got - expected)[inputs["padding_mask"]].mean()
         assert 0 < found < error, (kind, found)
+    assert min(frozen) > 0  # Keras collects garbage for each weight, of few objects.
