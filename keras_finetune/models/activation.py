@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_finetune.models.arguments import check_choice
 from keras_finetune.models.fused import fused, is_op_by_op, with_bias
+from keras_finetune.models.torch_kernels import is_torch
 
 
 @keras.saving.register_keras_serializable(package="keras_finetune")
@@ -68,7 +69,19 @@ def _kernel(formula: Callable[[Any], Any], rank: int, biases: int) -> Callable[.
     def compute(x: Any, *bias: Any) -> Any:
         return ops.cast(formula(with_bias(ops.cast(x, "float32"), *bias)), x.dtype)
 
+    if is_torch():
+        return lambda x, *bias: _OF_KERAS[formula](sum(bias, x))
     return fused(compute)
+
+
+# On PyTorch these are one kernel, which computes in float32 inside.
+_OF_KERAS: dict[Callable[[Any], Any], Callable[[Any], Any]] = {
+    _gelu: functools.partial(ops.gelu, approximate=False),
+    _gelu_approximate: functools.partial(ops.gelu, approximate=True),
+    _silu: ops.silu,
+    ops.relu: ops.relu,
+    ops.tanh: ops.tanh,
+}
 
 
 # A gated activation multiplies a second projection of the input by the activated first one.

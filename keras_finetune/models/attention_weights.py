@@ -7,8 +7,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_finetune.models.fused import dropped, fused, is_fusing, rate_and_seed, sum_of_rows
+from keras_finetune.models import torch_kernels
+from keras_finetune.models.fused import drop, dropped, fused, is_fusing, rate_and_seed, sum_of_rows
 from keras_finetune.models.packing import same_text
+from keras_finetune.models.torch_kernels import is_torch
 
 # Finite, so that a row with nothing to attend to gives an average and not NaN.
 FORBIDDEN = -1e9
@@ -52,6 +54,9 @@ def visible_weights(scores: Any, visible: Any, *, scale: float, position_bias: A
     Returns:
         A tensor of the shape and dtype of the scores.
     """
+    if is_torch():
+        visible = None if visible is None else visible[:, None, None]
+        return torch_kernels.softmax(scores, scale, _forbidding(visible), position_bias)
     x = ops.cast(scores, "float32") * scale
     if position_bias is not None:
         x = x + ops.cast(position_bias, "float32")
@@ -89,6 +94,10 @@ def attention_weights(
     Returns:
         A tensor of the shape and dtype of the scores.
     """
+    if is_torch():
+        visible = _visible(padding_mask, packed, causal, ops.shape(scores)[-1])
+        weights = torch_kernels.softmax(scores, scale, _forbidding(visible), position_bias)
+        return drop(weights, dropout, training)
     more = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
     packed, biased = packed and bool(more), position_bias is not None
     kind = (scale, causal, bool(more), packed, biased)
@@ -100,6 +109,25 @@ def attention_weights(
     return _softmax(rate, *kind)(scores, *more, seed)
 
 
+def _visible(padding_mask: Any, packed: bool, causal: bool, length: Any) -> Any:
+    """What a position sees, bool, of a shape that goes with the scores; None: everything."""
+    found = None
+    if padding_mask is not None and packed:
+        found = same_text(ops.cast(padding_mask, "int32"))[:, None, None]
+    elif padding_mask is not None:
+        found = ops.cast(padding_mask, "int32")[:, None, None, None, :] > 0
+    if causal:
+        positions = ops.arange(length)
+        earlier = positions[:, None] >= positions[None, :]
+        found = earlier if found is None else found & earlier
+    return found
+
+
+def _forbidding(visible: Any) -> Any:
+    # To add a number takes PyTorch a fraction of the time of filling by a mask.
+    return None if visible is None else ops.cast(~visible, "float32") * FORBIDDEN
+
+
 @functools.cache
 def _softmax(
     rate: float, scale: float, causal: bool, masked: bool, packed: bool, biased: bool
@@ -108,13 +136,9 @@ def _softmax(
         x = ops.cast(scores, "float32") * scale
         if biased:
             x = x + ops.cast(rest[int(masked)], "float32")
-        if packed:
-            x = ops.where(same_text(rest[0])[:, None, None], x, FORBIDDEN)
-        elif masked:
-            x = ops.where(rest[0][:, None, None, None, :] > 0, x, FORBIDDEN)
-        if causal:
-            positions = ops.arange(ops.shape(x)[-1])
-            x = ops.where(positions[:, None] >= positions[None, :], x, FORBIDDEN)
+        visible = _visible(rest[0] if masked else None, packed, causal, ops.shape(x)[-1])
+        if visible is not None:
+            x = ops.where(visible, x, FORBIDDEN)
         # Not ops.softmax, which warns of a softmax over one value; one token rightly has one.
         # The maximum only keeps exp in range: the result does not depend on it.
         x = ops.exp(x - ops.stop_gradient(ops.max(x, axis=-1, keepdims=True)))

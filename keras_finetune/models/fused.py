@@ -4,8 +4,8 @@ TensorFlow runs an expression like GELU as a chain of kernels, each of which rea
 whole tensor, forwards and again backwards; on a CPU this takes longer than the matrix products.
 Here such an expression is one kernel that XLA compiles, and its gradient another, which computes
 what it needs from the inputs again and keeps nothing in between. The matrix products stay outside,
-since XLA's are slower on a CPU. JAX compiles whole steps in any case, and PyTorch runs the plain
-expression.
+since XLA's are slower on a CPU. JAX compiles whole steps in any case, and PyTorch has kernels of
+its own; see `torch_kernels.py`.
 """
 
 import functools
@@ -17,6 +17,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.models import torch_kernels
+from keras_finetune.models.torch_kernels import is_torch
 from keras_finetune.models.traced_once import traced_once
 
 _is_plain = ContextVar("is_plain", default=False)
@@ -156,7 +158,7 @@ def add_and_norm(
         A tensor of the same shape.
     """
     if not is_fusing():
-        summed = residual + dropout(x, training=training)
+        summed = residual + drop(x, dropout, training)
         return summed if norm is None else norm(summed)
     rate, seed = rate_and_seed(dropout, training)
     if norm is None and not rate:
@@ -164,6 +166,13 @@ def add_and_norm(
         return ops.cast(residual, x.dtype) + x
     kind, epsilon, weights = _norm_settings(norm)
     return _add_and_norm(rate, kind, epsilon)(residual, x, seed, *weights)
+
+
+def drop(x: Any, dropout: keras.layers.Dropout, training: bool | None) -> Any:
+    """Run a dropout layer, where it is no part of a kernel."""
+    if is_torch():
+        return torch_kernels.dropout(x, dropout, training)
+    return dropout(x, training=training)
 
 
 def normalize(norm: Any, x: Any) -> Any:

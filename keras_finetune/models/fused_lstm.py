@@ -1,6 +1,9 @@
-"""An LSTM in four large matrix products and two compiled loops, on TensorFlow and a CPU.
+"""An LSTM on a CPU: PyTorch's own, or on TensorFlow four large matrix products and two loops.
 
-Keras runs an LSTM there as a loop of some ten operations a step, with two matrix products each way
+Keras runs an LSTM on PyTorch and a CPU as a loop in Python. PyTorch has a layer of oneDNN's, with
+its gradient, which takes Keras's weights as they are, transposed.
+
+On TensorFlow, Keras runs a loop of some ten operations a step, with two matrix products each way
 and six back. Here the inputs' product is done for all steps at once, as are those of the gradients;
 what remains of a step, one product and the gates, is a loop that XLA compiles, and its gradient
 another. Rows are independent of each other, so that parts of a batch run beside each other.
@@ -15,9 +18,11 @@ import os
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_finetune.device import on_gpu
 from keras_finetune.models.fused import has_compiler
+from keras_finetune.models.torch_kernels import is_torch
 from keras_finetune.models.traced_once import traced_once
 
 # Fewer rows make a product too small to be worth a processor.
@@ -43,6 +48,8 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
         >>> tuple(run_lstm(layer, keras.ops.ones((2, 5, 3))).shape)
         (2, 5, 4)
     """
+    if is_torch() and _has_torch_lstm(inputs):
+        return _torch_lstm(layer.cell, ops.cast(inputs, layer.compute_dtype))
     if not _is_fusing_lstm() or layer.compute_dtype == "float64":
         return layer(inputs, training=training)
     import tensorflow as tf
@@ -52,6 +59,36 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
     recurrent, bias = (tf.cast(x, "float32") for x in (cell.recurrent_kernel, cell.bias))
     lstm = _lstm(recurrent.shape[0])
     return tf.cast(lstm(inputs, kernel, recurrent, bias), layer.compute_dtype)
+
+
+def _has_torch_lstm(inputs: Any) -> bool:
+    import torch
+
+    # On a GPU Keras calls cuDNN; what is exported or compiled is the plain loop.
+    return bool(inputs.device.type == "cpu") and not torch.compiler.is_compiling()
+
+
+def _torch_lstm(cell: Any, inputs: Any) -> Any:
+    import torch
+
+    # Both order the gates alike; PyTorch has a second bias.
+    kernel, recurrent, bias = (
+        x.value.to(inputs.dtype) for x in (cell.kernel, cell.recurrent_kernel, cell.bias)
+    )
+    start = inputs.new_zeros((1, inputs.shape[0], recurrent.shape[0]))
+    weights = [kernel.t(), recurrent.t(), bias, torch.zeros_like(bias)]
+    outputs, _, _ = torch.lstm(
+        inputs,
+        (start, start),
+        weights,
+        has_biases=True,
+        num_layers=1,
+        dropout=0.0,
+        train=torch.is_grad_enabled(),
+        bidirectional=False,
+        batch_first=True,
+    )
+    return outputs
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from keras import ops
 from keras_finetune.models import fused as module
 from keras_finetune.models.activation import gelu, gelu_approximate, silu
 from keras_finetune.models.attention_weights import attention_weights
-from keras_finetune.models.fused import add_and_norm, fused, normalize
+from keras_finetune.models.fused import add_and_norm, drop, fused, normalize
 from keras_finetune.models.normalization import make_norm
 
 pytestmark = pytest.mark.backends
@@ -193,3 +193,39 @@ def test_integers_get_no_gradient():
     value, gradient = value_and_gradients(lambda x: shifted(x, ops.convert_to_tensor(2)), x)
     np.testing.assert_allclose(value, [2, 2, 2])
     np.testing.assert_allclose(gradient, 2 * np.cos(np.arange(3)), rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others drop within a kernel")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_pytorch_drops_what_the_rate_says(dtype):
+    import torch
+
+    x = torch.ones((100, 1_001), dtype=getattr(torch, dtype), requires_grad=True)
+    y = drop(x, keras.layers.Dropout(0.3), training=True)
+    (y * 3.0).sum().backward()
+    assert y.dtype == x.dtype
+    assert set(y.detach().float().unique().tolist()) <= {
+        0.0,
+        float(torch.tensor(1 / 0.7).to(x.dtype)),
+    }
+    dropped = (y == 0).float()
+    # Four standard deviations; neighbours, which share a random number, are no likelier both gone.
+    assert abs(float(dropped.mean()) - 0.3) < 4 * (0.21 / 100_100) ** 0.5
+    pairs = float((dropped[:, 1:] * dropped[:, :-1]).mean())
+    assert abs(pairs - 0.09) < 4 * (0.09 / 100_000) ** 0.5
+    np.testing.assert_array_equal((x.grad == 0).numpy(), (y == 0).numpy())
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others drop within a kernel")
+def test_pytorch_drops_the_same_after_the_same_seed():
+    x = ops.ones((4, 50))
+    found = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        found.append(ops.convert_to_numpy(drop(x, keras.layers.Dropout(0.5), training=True)))
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+    own = [keras.layers.Dropout(0.5, seed=7) for _ in range(2)]
+    one, other = (ops.convert_to_numpy(drop(x, layer, training=True)) for layer in own)
+    np.testing.assert_array_equal(one, other)
+    assert drop(x, own[0], training=False) is x

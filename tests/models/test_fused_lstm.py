@@ -5,20 +5,30 @@ import pytest
 from keras_finetune.models import lstm_encoder, text_classifier
 from keras_finetune.models.fused_lstm import run_lstm
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="only there it is no plain Keras LSTM"
+pytestmark = pytest.mark.backends
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="tapes, graphs and the loops are TensorFlow's"
 )
 
 RNG = np.random.default_rng(0)
 
 
 def values_and_gradients(function, layer, x):
+    weights = np.random.default_rng(1).normal(size=(*x.shape[:2], layer.units)).astype("float32")
+    if keras.backend.backend() == "jax":
+        return [np.asarray(function(keras.ops.array(x)))]  # It is Keras's own there.
+    if keras.backend.backend() == "torch":
+        import torch
+
+        x = torch.tensor(x, requires_grad=True)
+        layer.zero_grad()
+        y = function(x)
+        (y * torch.tensor(weights)).sum().backward()
+        gradients = [x.grad, *(w.value.grad for w in layer.trainable_variables)]
+        return [a.detach().clone().numpy() for a in (y, *gradients)]
     import tensorflow as tf
 
-    x = tf.constant(x)
-    weights = tf.constant(
-        np.random.default_rng(1).normal(size=(*x.shape[:2], layer.units)), "float32"
-    )
+    x, weights = tf.constant(x), tf.constant(weights)
 
     # The number of rows is not known when a step is traced.
     @tf.function(input_signature=[tf.TensorSpec((None, None, x.shape[-1]), x.dtype)])
@@ -51,6 +61,7 @@ def test_outputs_and_gradients_are_those_of_keras(rows):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@on_tensorflow
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("in_graph", [False, True])
 def test_gradients_on_any_tape(persistent, in_graph):
@@ -71,6 +82,7 @@ def test_gradients_on_any_tape(persistent, in_graph):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+@on_tensorflow
 def test_an_eager_fit_learns_what_a_compiled_one_does():
     losses = []
     for run_eagerly in (False, True):
@@ -84,6 +96,7 @@ def test_an_eager_fit_learns_what_a_compiled_one_does():
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
+@on_tensorflow
 @pytest.mark.parametrize("in_graph", [False, True])
 @pytest.mark.parametrize("of", ["inputs", "weights"])
 def test_second_derivatives_are_refused(of, in_graph):
@@ -107,16 +120,23 @@ def test_second_derivatives_are_refused(of, in_graph):
         (tf.function(twice) if in_graph else twice)()
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is set")
 def test_float64_is_computed_in_float64():
     layer = layer_for(5, 8, "float64")
     x = RNG.normal(size=(3, 4, 5))
-    np.testing.assert_allclose(run_lstm(layer, keras.ops.array(x)), layer(x), rtol=1e-12)
+    found, expected = map(
+        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x)), layer(x))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_one_step():
     layer = layer_for(5, 8)
     x = RNG.normal(size=(3, 1, 5)).astype("float32")
-    np.testing.assert_allclose(run_lstm(layer, keras.ops.array(x)), layer(x), rtol=0, atol=1e-6)
+    found, expected = map(
+        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x)), layer(x))
+    )
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
 
 def test_large_values_saturate_and_stay_finite():
@@ -126,7 +146,7 @@ def test_large_values_saturate_and_stay_finite():
         assert np.isfinite(value).all()
 
 
-def test_under_mixed_precision_the_loop_stays_in_float32():
+def test_mixed_precision_is_near_float32():
     layer, exact = layer_for(5, 8, "mixed_bfloat16"), layer_for(5, 8)
     for weight, value in zip(exact.weights, layer.weights, strict=True):
         weight.assign(value)
@@ -134,5 +154,22 @@ def test_under_mixed_precision_the_loop_stays_in_float32():
     found = run_lstm(layer, keras.ops.cast(x, "bfloat16"))
     assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(keras.ops.cast(found, "float32")), exact(x), rtol=0, atol=0.05
+        keras.ops.convert_to_numpy(keras.ops.cast(found, "float32")),
+        keras.ops.convert_to_numpy(exact(x)),
+        rtol=0,
+        atol=0.05,
     )
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="torch.lstm is PyTorch's")
+def test_pytorch_runs_its_own(monkeypatch):
+    import torch
+
+    calls = []
+    monkeypatch.setattr(
+        torch, "lstm", lambda *a, run=torch.lstm, **k: calls.append(a) or run(*a, **k)
+    )
+    model = lstm_encoder(20, 8, dropout=0.0)
+    ids = np.arange(6).reshape(2, 3)
+    model({"token_ids": ids, "padding_mask": ids > 0})
+    assert len(calls) == 1

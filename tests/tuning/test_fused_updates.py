@@ -162,3 +162,22 @@ def test_inside_a_compiled_step():
     ids, targets = np.arange(24).reshape(8, 3) % 9, np.ones((8, 2))
     losses = model.fit(ids, targets, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="elsewhere all values lie alike")
+def test_weights_that_lie_transposed_as_from_a_file():
+    import torch
+
+    start = np.arange(6.0, dtype="float32").reshape(3, 2)
+    ends = []
+    for value in (start.copy(), start.T.copy().T):
+        variable = keras.Variable(start)
+        variable.value.data = torch.from_numpy(value)
+        optimizer = keras.optimizers.Adam(RATE)
+        optimizer.build([variable])
+        fuse_updates(optimizer)
+        optimizer.apply([torch.ones((2, 3)).t()], [variable])
+        assert variable.value.is_contiguous()
+        ends.append(keras.ops.convert_to_numpy(variable))
+    np.testing.assert_array_equal(ends[0], ends[1])
+    np.testing.assert_allclose(ends[0], start - RATE, rtol=1e-5)

@@ -1,0 +1,62 @@
+"""What PyTorch computes in one pass, where Keras's operations there are several.
+
+PyTorch runs operation by operation, and each reads and writes the whole tensor. For what lies
+between the matrix products of a transformer it has kernels of its own, which compute in float32
+inside whatever the dtype; only dropout on a CPU is slower there than it need be.
+"""
+
+import functools
+from typing import Any
+
+import keras
+
+
+@functools.cache
+def is_torch() -> bool:
+    """Tell whether PyTorch is the backend."""
+    return keras.backend.backend() == "torch"
+
+
+def softmax(scores: Any, scale: float, *added: Any) -> Any:
+    """Compute the softmax of attention scores in float32.
+
+    Args:
+        scores: (batch, heads, groups, length, source length).
+        scale: Factor on the scores.
+        *added: To add to them then, each of a shape that goes with theirs; None adds nothing.
+
+    Returns:
+        A tensor of the shape and dtype of the scores.
+    """
+    import torch
+
+    x = scores.float()
+    first, *others = [y.float() for y in added if y is not None] or [None]
+    x = x * scale if first is None else torch.add(first, x, alpha=scale)
+    return torch.softmax(sum(others, x), dim=-1).to(scores.dtype)
+
+
+def dropout(x: Any, layer: keras.layers.Dropout, training: bool | None) -> Any:
+    """Apply a dropout layer; on a CPU by 16 random bits an element, in a sixth of the time.
+
+    The rate is that of the layer to 1 in 65,536. A layer with a seed of its own runs as it is.
+
+    Args:
+        x: Any tensor.
+        layer: Its rate and seed are used.
+        training: Whether it is active.
+
+    Returns:
+        A tensor of the shape and dtype of x.
+    """
+    is_plain = layer.seed is None and layer.noise_shape is None and 0.0 < layer.rate < 1.0
+    if not (training and is_plain and x.device.type == "cpu"):
+        return layer(x, training=training)
+    import torch
+
+    count = x.numel()
+    drawn = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    numbers = drawn.view(torch.int16)[:count].view(x.shape)
+    # In place they stay numbers: to go on from truth values is several times slower.
+    kept = numbers.ge_(round(layer.rate * 2**16) - 2**15).to(x.dtype)
+    return x * kept * (1.0 / (1.0 - layer.rate))
