@@ -173,7 +173,7 @@ class Attention(keras.layers.Layer):
 
         scale, packed = self._scale, not self.cross_attention
         drops = training and self.dropout_rate > 0
-        if not drops and position_bias is None and fits_flash_attention(query, key):
+        if not drops and position_bias is None and fits_flash_attention(query, key, value):
             attended = flash_attention(
                 query, key, value, padding_mask, causal=self.causal, packed=packed, scale=scale
             )

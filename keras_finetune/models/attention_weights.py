@@ -56,7 +56,7 @@ def visible_weights(scores: Any, visible: Any, *, scale: float, position_bias: A
     """
     if is_torch():
         visible = None if visible is None else visible[:, None, None]
-        return torch_kernels.softmax(scores, scale, _forbidding(visible), position_bias)
+        return torch_kernels.softmax(scores, scale, forbidding(visible), position_bias)
     x = ops.cast(scores, "float32") * scale
     if position_bias is not None:
         x = x + ops.cast(position_bias, "float32")
@@ -95,8 +95,8 @@ def attention_weights(
         A tensor of the shape and dtype of the scores.
     """
     if is_torch():
-        visible = _visible(padding_mask, packed, causal, ops.shape(scores)[-1])
-        weights = torch_kernels.softmax(scores, scale, _forbidding(visible), position_bias)
+        visible = visible_keys(padding_mask, packed, causal, ops.shape(scores)[-1])
+        weights = torch_kernels.softmax(scores, scale, forbidding(visible), position_bias)
         return drop(weights, dropout, training)
     more = () if padding_mask is None else (ops.cast(padding_mask, "int32"),)
     packed, biased = packed and bool(more), position_bias is not None
@@ -109,8 +109,19 @@ def attention_weights(
     return _softmax(rate, *kind)(scores, *more, seed)
 
 
-def _visible(padding_mask: Any, packed: bool, causal: bool, length: Any) -> Any:
-    """What a position sees, bool, of a shape that goes with the scores; None: everything."""
+def visible_keys(padding_mask: Any, packed: bool, causal: bool, length: Any) -> Any:
+    """Tell which keys a query sees.
+
+    Args:
+        padding_mask: (batch, source length), or None.
+        packed: Whether the mask may tell texts in a row apart.
+        causal: Whether a position sees only itself and those before it.
+        length: Source length.
+
+    Returns:
+        bool, (batch, 1, 1, 1 or length, source length) or (length, source length), which go with
+        scores; None: it sees all.
+    """
     found = None
     if padding_mask is not None and packed:
         found = same_text(ops.cast(padding_mask, "int32"))[:, None, None]
@@ -123,7 +134,8 @@ def _visible(padding_mask: Any, packed: bool, causal: bool, length: Any) -> Any:
     return found
 
 
-def _forbidding(visible: Any) -> Any:
+def forbidding(visible: Any) -> Any:
+    """Make what is to be added to scores, float32, of what is visible; None of None."""
     # To add a number takes PyTorch a fraction of the time of filling by a mask.
     return None if visible is None else ops.cast(~visible, "float32") * FORBIDDEN
 
@@ -136,7 +148,7 @@ def _softmax(
         x = ops.cast(scores, "float32") * scale
         if biased:
             x = x + ops.cast(rest[int(masked)], "float32")
-        visible = _visible(rest[0] if masked else None, packed, causal, ops.shape(x)[-1])
+        visible = visible_keys(rest[0] if masked else None, packed, causal, ops.shape(x)[-1])
         if visible is not None:
             x = ops.where(visible, x, FORBIDDEN)
         # Not ops.softmax, which warns of a softmax over one value; one token rightly has one.

@@ -1,4 +1,9 @@
-"""Attention in one kernel that never stores its weights, on a GPU with JAX."""
+"""Attention in one kernel that never stores its weights.
+
+It is cuDNN's with JAX on a GPU, and PyTorch's where nothing is learned. PyTorch's has a gradient,
+which is left alone: for a row without tokens it is wrong, since it adds the logarithm of their
+number to -1e9 in float32, and on a CPU in half precision it is slow for short texts.
+"""
 
 import functools
 from typing import Any
@@ -6,16 +11,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.models.attention_weights import forbidding, visible_keys
 from keras_finetune.models.packing import same_text
+from keras_finetune.models.torch_kernels import is_torch
 
 
-def fits_flash_attention(query: Any, key: Any) -> bool:
-    """Tell whether there is a kernel for these heads: cuDNN's, through JAX.
+def fits_flash_attention(query: Any, key: Any, value: Any) -> bool:
+    """Tell whether there is a kernel for these heads.
 
     Args:
         query: (batch, num_heads, length, head_dim).
         key: (batch, num_kv_heads, source length, head_dim).
+        value: The same shape.
     """
+    if is_torch():
+        return not _learns(query, key, value)
     if not has_flash_attention():
         return False
     is_half = keras.backend.standardize_dtype(query.dtype) in ("bfloat16", "float16")
@@ -54,6 +64,9 @@ def flash_attention(
     Returns:
         (batch, length, num_heads * head_dim).
     """
+    if is_torch():
+        visible = visible_keys(padding_mask, packed, causal, key.shape[2])
+        return _flash_on_torch(query, key, value, visible, scale)
     mask = None
     if padding_mask is not None:
         mask = ops.cast(padding_mask, "int32")
@@ -66,3 +79,22 @@ def flash_attention(
         query, key, value, mask=mask, scale=scale, is_causal=causal
     )
     return ops.reshape(attended, (-1, query.shape[1], query.shape[2] * query.shape[3]))
+
+
+def _learns(*tensors: Any) -> bool:
+    import torch
+
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
+
+
+def _flash_on_torch(query: Any, key: Any, value: Any, visible: Any, scale: float) -> Any:
+    from torch.nn.functional import scaled_dot_product_attention
+
+    mask = forbidding(visible)
+    if mask is not None:
+        mask = (mask[:, 0] if mask.ndim == 5 else mask).to(query.dtype)
+    shared = query.shape[1] != key.shape[1]
+    attended = scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale, enable_gqa=shared
+    )
+    return attended.transpose(1, 2).reshape(-1, query.shape[2], query.shape[1] * query.shape[3])

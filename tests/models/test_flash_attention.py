@@ -29,7 +29,7 @@ def in_one_kernel(monkeypatch):
 
     def choose(yes):
         used.clear()
-        monkeypatch.setattr(attention_module, "fits_flash_attention", lambda query, key: yes)
+        monkeypatch.setattr(attention_module, "fits_flash_attention", lambda *_: yes)
         monkeypatch.setattr(attention_module, "flash_attention", attend)
         return used
 
@@ -38,12 +38,12 @@ def in_one_kernel(monkeypatch):
 
 @pytest.mark.backends
 @pytest.mark.parametrize("mask", MASKS)
-@pytest.mark.parametrize("causal", [False, True])
-def test_equals_attention_in_steps(in_one_kernel, mask, causal):
+@pytest.mark.parametrize(("causal", "num_kv_heads"), [(False, 4), (True, 4), (True, 2)])
+def test_equals_attention_in_steps(in_one_kernel, mask, causal, num_kv_heads):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, LENGTH, WIDTH)).astype("float32")
     padding_mask = None if MASKS[mask] is None else np.array(MASKS[mask], np.int32)
-    layer = Attention(num_heads=4, causal=causal, rope_theta=10_000.0)
+    layer = Attention(4, num_kv_heads=num_kv_heads, causal=causal, rope_theta=10_000.0)
     found = []
     for yes in (True, False):
         used = in_one_kernel(yes)
@@ -93,12 +93,13 @@ def test_relative_positions_are_not_in_the_kernel(in_one_kernel):
     np.testing.assert_allclose(found, np.repeat(found[:, :1], LENGTH, axis=1), atol=1e-5)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="it asks for other things there")
 def test_what_fits(monkeypatch):
     monkeypatch.setattr(flash_module, "has_flash_attention", lambda: True)
 
     def fits(head_dim=64, length=12, dtype="bfloat16"):
         x = ops.ones((1, 2, length, head_dim), dtype)
-        return fits_flash_attention(x, x)
+        return fits_flash_attention(x, x, x)
 
     assert fits()
     assert not fits(dtype="float32")
@@ -106,4 +107,19 @@ def test_what_fits(monkeypatch):
     assert not fits(head_dim=20)
     assert not fits(head_dim=256)
     varies = keras.KerasTensor((None, 2, None, 64), "bfloat16")
-    assert not fits_flash_attention(varies, varies)
+    assert not fits_flash_attention(varies, varies, varies)
+
+
+@pytest.mark.backends
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="others' depends on the device alone"
+)
+def test_pytorch_has_it_where_nothing_is_learned():
+    import torch
+
+    x = ops.ones((1, 2, 3, 8))
+    weight = torch.ones((1, 2, 3, 8), requires_grad=True)
+    assert fits_flash_attention(x, x, x)
+    assert not fits_flash_attention(x, x, weight)
+    with torch.no_grad():
+        assert fits_flash_attention(x, x, weight)
