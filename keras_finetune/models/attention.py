@@ -8,13 +8,23 @@ from keras import ops
 
 from keras_finetune.models import packing
 from keras_finetune.models.arguments import check_positive, check_rate
-from keras_finetune.models.attention_weights import attend, attention_weights, visible_weights
-from keras_finetune.models.flash_attention import fits_flash_attention, flash_attention
+from keras_finetune.models.attention_weights import (
+    attend,
+    attention_weights,
+    forbidding,
+    visible_weights,
+)
+from keras_finetune.models.flash_attention import (
+    fits_flash_attention,
+    flash_attention,
+    flash_on_torch,
+)
 from keras_finetune.models.fused import is_product, normalize
-from keras_finetune.models.kept_tokens import attend_from_one
+from keras_finetune.models.kept_tokens import attend_from_one, write
 from keras_finetune.models.new_tokens import NewTokens
 from keras_finetune.models.normalization import make_norm
 from keras_finetune.models.rotary import inverse_frequencies, rotary_angles, rotate
+from keras_finetune.models.torch_kernels import is_torch
 from keras_finetune.models.trainable_flags import (
     build_from_config,
     get_build_config,
@@ -233,6 +243,13 @@ class Attention(keras.layers.Layer):
         if self.rope_theta is not None:
             angles = self._angles(new.positions[:, None])
             query, key = rotate(query, angles), rotate(key, angles)
+        if is_torch():
+            # Written down at once, which is in place there.
+            keys, values = write(keys, key, new.slot), write(values, value, new.slot)
+            added = forbidding(new.visible[:, None])
+            added = added if new.position_bias is None else added + new.position_bias
+            attended = flash_on_torch(query, keys, values, added, self._scale)
+            return new.product(self.projection, attended), key, value
         bias = self._by_groups(new.position_bias)
         if inputs.shape[1] == 1:
             attended = attend_from_one(

@@ -8,6 +8,7 @@ from keras_finetune.models.activation import activation_function
 from keras_finetune.models.arguments import check_positive
 from keras_finetune.models.fused import product_and_bias
 from keras_finetune.models.new_tokens import NewTokens
+from keras_finetune.models.torch_kernels import is_torch
 from keras_finetune.models.trainable_flags import (
     build_from_config,
     get_build_config,
@@ -73,7 +74,8 @@ class FeedForward(keras.layers.Layer):
             A tensor of the same shape.
         """
         inputs = new.computed_once(inputs)
-        if not new.transposed:  # A kernel of XLA's may add the bias, as in `call`.
+        # A kernel of XLA's may add the bias, as in `call`.
+        if not (new.transposed or is_torch()):
             return self.down(new.computed_once(self._widened(inputs)))
         activated = self._function(new.product(self.gate if self._gated else self.up, inputs))
         widened = activated * new.product(self.up, inputs) if self._gated else activated

@@ -66,7 +66,8 @@ def flash_attention(
     """
     if is_torch():
         visible = visible_keys(padding_mask, packed, causal, key.shape[2])
-        return _flash_on_torch(query, key, value, visible, scale)
+        visible = visible[:, 0] if visible is not None and visible.ndim == 5 else visible
+        return flash_on_torch(query, key, value, forbidding(visible), scale)
     mask = None
     if padding_mask is not None:
         mask = ops.cast(padding_mask, "int32")
@@ -87,14 +88,27 @@ def _learns(*tensors: Any) -> bool:
     return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
-def _flash_on_torch(query: Any, key: Any, value: Any, visible: Any, scale: float) -> Any:
+def flash_on_torch(query: Any, key: Any, value: Any, added: Any, scale: float) -> Any:
+    """Average values by the softmax of scores, in PyTorch's kernel.
+
+    Args:
+        query: (batch, num_heads, length, head_dim).
+        key: (batch, num_kv_heads, source length, head_dim).
+        value: The same shape.
+        added: To add to the scores, of a shape that goes with theirs, or None.
+        scale: Factor on the scores before that.
+
+    Returns:
+        (batch, length, num_heads * head_dim).
+    """
     from torch.nn.functional import scaled_dot_product_attention
 
-    mask = forbidding(visible)
-    if mask is not None:
-        mask = (mask[:, 0] if mask.ndim == 5 else mask).to(query.dtype)
-    shared = query.shape[1] != key.shape[1]
     attended = scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, scale=scale, enable_gqa=shared
+        query,
+        key,
+        value,
+        attn_mask=None if added is None else added.to(query.dtype),
+        scale=scale,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
     return attended.transpose(1, 2).reshape(-1, query.shape[2], query.shape[1] * query.shape[3])

@@ -159,7 +159,7 @@ def add_and_norm(
     """
     if not is_fusing():
         summed = residual + drop(x, dropout, training)
-        return summed if norm is None else norm(summed)
+        return summed if norm is None else normalize(norm, summed)
     rate, seed = rate_and_seed(dropout, training)
     if norm is None and not rate:
         # One kernel as it is, and its gradient none.
@@ -185,6 +185,8 @@ def normalize(norm: Any, x: Any) -> Any:
     Returns:
         A tensor of the same shape.
     """
+    if is_torch() and ops.is_tensor(x):
+        return torch_kernels.normalize(norm, x)
     if not is_fusing():
         return norm(x)
     kind, epsilon, weights = _norm_settings(norm)

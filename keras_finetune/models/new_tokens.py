@@ -7,7 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_finetune.models import torch_kernels
 from keras_finetune.models.fused import is_product, with_last_axes_swapped
+from keras_finetune.models.torch_kernels import is_torch
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class NewTokens:
             >>> tokens.product(dense, ops.ones((1, 1, 3))).shape == (1, 1, 2)
             True
         """
+        if is_torch() and is_product(dense):
+            return torch_kernels.linear(dense, x)
         if not is_product(dense) or id(dense.kernel) not in self.transposed:
             return dense(x)
         rows = ops.reshape(ops.cast(x, dense.compute_dtype), (-1, x.shape[-1]))
