@@ -55,7 +55,7 @@ def linear(dense: keras.layers.Dense, x: Any) -> Any:
 
 
 def normalize(norm: Any, x: Any) -> Any:
-    """Compute what a layer from `make_norm` does, in float32.
+    """Compute what a layer from `make_norm` does, in float32 at least.
 
     Args:
         norm: A built layer.
@@ -64,9 +64,10 @@ def normalize(norm: Any, x: Any) -> Any:
     Returns:
         A tensor of the shape and dtype of x.
     """
+    import torch
     from torch.nn import functional
 
-    shape, wide = (x.shape[-1],), x.float()
+    shape, wide = (x.shape[-1],), x.to(torch.promote_types(x.dtype, torch.float32))
     if isinstance(norm, keras.layers.RMSNormalization):
         y = functional.rms_norm(wide, shape, ops.cast(norm.scale, wide.dtype), norm.epsilon)
     else:

@@ -70,6 +70,20 @@ def test_from_one_sequence_to_another(in_one_kernel):
 
 
 @pytest.mark.backends
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_row_without_tokens_is_averaged_as_in_steps(in_one_kernel, dtype):
+    x = np.random.default_rng(0).normal(size=(2, LENGTH, WIDTH)).astype("float32")
+    mask = np.array([[1] * LENGTH, [0] * LENGTH], np.int32)
+    layer = Attention(num_heads=4, dtype=dtype)
+    found = []
+    for yes in (True, False):
+        in_one_kernel(yes)
+        found.append(ops.convert_to_numpy(ops.cast(layer(x, mask), "float32")))
+    assert np.abs(found[1]).min(axis=(0, 2)).max() > 0.0
+    np.testing.assert_allclose(*found, atol=0.02)
+
+
+@pytest.mark.backends
 def test_dropout_of_weights_is_not_in_the_kernel(in_one_kernel):
     used = in_one_kernel(True)
     layer = Attention(num_heads=4, dropout=0.5)
@@ -123,3 +137,4 @@ def test_pytorch_has_it_where_nothing_is_learned():
     assert not fits_flash_attention(x, x, weight)
     with torch.no_grad():
         assert fits_flash_attention(x, x, weight)
+        assert not fits_flash_attention(x.half(), x.half(), weight.half())
