@@ -25,9 +25,9 @@ def fits_flash_attention(query: Any, key: Any, value: Any) -> bool:
         value: The same shape.
     """
     if is_torch():
-        # -1e9 is infinite in float16, and a row without tokens would have no average.
-        is_wide = keras.backend.standardize_dtype(query.dtype) != "float16"
-        return is_wide and not _learns(query, key, value)
+        # -1e9 is infinite in float16 and too little in float64 for the average of nothing visible.
+        dtype = keras.backend.standardize_dtype(query.dtype)
+        return dtype in ("float32", "bfloat16") and not _learns(query, key, value)
     if not has_flash_attention():
         return False
     is_half = keras.backend.standardize_dtype(query.dtype) in ("bfloat16", "float16")

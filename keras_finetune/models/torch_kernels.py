@@ -100,5 +100,5 @@ def dropout(x: Any, layer: keras.layers.Dropout, training: bool | None) -> Any:
     drawn = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     numbers = drawn.view(torch.int16)[:count].view(x.shape)
     # In place they stay numbers: to go on from truth values is several times slower.
-    kept = numbers.ge_(round(layer.rate * 2**16) - 2**15).to(x.dtype)
+    kept = numbers.ge_(min(round(layer.rate * 2**16), 2**16 - 1) - 2**15).to(x.dtype)
     return x * kept * (1.0 / (1.0 - layer.rate))

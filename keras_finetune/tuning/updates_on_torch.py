@@ -25,19 +25,20 @@ def adam_step(
     with torch.no_grad():
         adam(
             values,
-            [g.to(x.dtype) for g, x in zip(gradients, values, strict=True)],
+            # Of an expanded one the kernel would read what is not there.
+            [g.to(x.dtype).contiguous() for g, x in zip(gradients, values, strict=True)],
             [optimizer._momentums[i].value for i in indices],
             [optimizer._velocities[i].value for i in indices],
             [],
             list(torch.full((len(indices),), float(step)).unbind()),  # It counts on by itself.
             fused=True,
             amsgrad=False,
-            beta1=optimizer.beta_1,
-            beta2=optimizer.beta_2,
+            beta1=float(optimizer.beta_1),
+            beta2=float(optimizer.beta_2),
             lr=float(learning_rate),
             weight_decay=0.0,
             # PyTorch adds its own to the root of the corrected moment, Keras to that of the plain.
-            eps=optimizer.epsilon / (1.0 - optimizer.beta_2 ** (step + 1)) ** 0.5,
+            eps=float(optimizer.epsilon / (1.0 - optimizer.beta_2 ** (step + 1)) ** 0.5),
             maximize=False,
         )
 
@@ -50,5 +51,8 @@ def clipped(gradients: Sequence[Any], most: float) -> list[Any]:
     with torch.no_grad():
         norms = torch._foreach_norm([x.float() for x in some])
         norm = torch.linalg.vector_norm(torch.stack(norms))
-        torch._foreach_mul_(some, most / torch.clamp(norm, min=most))
-    return list(gradients)
+        if float(norm) <= most:
+            return list(gradients)
+        # Not in place: what stands in `grad` after a step is what a callback may want to see.
+        scaled = iter(torch._foreach_mul(some, most / torch.clamp(norm, min=most)))
+    return [None if x is None else next(scaled) for x in gradients]

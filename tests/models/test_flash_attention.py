@@ -138,3 +138,4 @@ def test_pytorch_has_it_where_nothing_is_learned():
     with torch.no_grad():
         assert fits_flash_attention(x, x, weight)
         assert not fits_flash_attention(x.half(), x.half(), weight.half())
+        assert not fits_flash_attention(x.double(), x.double(), weight.double())

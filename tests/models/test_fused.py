@@ -229,6 +229,8 @@ def test_pytorch_drops_the_same_after_the_same_seed():
     one, other = (ops.convert_to_numpy(drop(x, layer, training=True)) for layer in own)
     np.testing.assert_array_equal(one, other)
     assert drop(x, own[0], training=False) is x
+    nearly_all = ops.convert_to_numpy(drop(x, keras.layers.Dropout(0.999999), training=True))
+    assert (nearly_all == 0).mean() > 0.9
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="others compute it in float32")

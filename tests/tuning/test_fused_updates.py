@@ -176,8 +176,26 @@ def test_weights_that_lie_transposed_as_from_a_file():
         optimizer = keras.optimizers.Adam(RATE)
         optimizer.build([variable])
         fuse_updates(optimizer)
-        optimizer.apply([torch.ones((2, 3)).t()], [variable])
+        optimizer.apply([torch.arange(-3.0, 3.0).reshape(2, 3).t()], [variable])
         assert variable.value.is_contiguous()
         ends.append(keras.ops.convert_to_numpy(variable))
     np.testing.assert_array_equal(ends[0], ends[1])
-    np.testing.assert_allclose(ends[0], start - RATE, rtol=1e-5)
+    signs = np.sign(np.arange(-3.0, 3.0).reshape(2, 3).T)
+    np.testing.assert_allclose(ends[0], start - RATE * signs, rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="elsewhere tensors do not change")
+@pytest.mark.parametrize("most", [0.5, 1e6])
+def test_the_callers_gradients_stay(most):
+    import torch
+
+    optimizer = keras.optimizers.Adam(RATE, global_clipnorm=most)
+    variable = keras.Variable(np.ones((2, 3), "float32"))
+    optimizer.build([variable])
+    fuse_updates(optimizer)
+    optimizer.beta_1 = keras.Variable(0.9)
+    gradient, expanded = torch.ones((2, 3)), torch.ones(()).expand(2, 3)
+    optimizer.apply([gradient], [variable])
+    optimizer.apply([expanded], [variable])
+    assert gradient.eq(1.0).all()
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), 1.0 - 2 * RATE, rtol=1e-5)
