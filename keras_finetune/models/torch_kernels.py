@@ -20,13 +20,14 @@ def is_torch() -> bool:
     return keras.backend.backend() == "torch"
 
 
-def softmax(scores: Any, scale: float, *added: Any) -> Any:
+def softmax(scores: Any, scale: float, forbidden: Any = None, bias: Any = None) -> Any:
     """Compute the softmax of attention scores in float32.
 
     Args:
         scores: (batch, heads, groups, length, source length).
         scale: Factor on the scores.
-        *added: To add to them then, each of a shape that goes with theirs; None adds nothing.
+        forbidden: To add to them then, float32, from `attention_weights.forbidding`, or None.
+        bias: To add, too, or None.
 
     Returns:
         A tensor of the shape and dtype of the scores.
@@ -34,9 +35,10 @@ def softmax(scores: Any, scale: float, *added: Any) -> Any:
     import torch
 
     x = scores.float()
-    first, *others = [y.float() for y in added if y is not None] or [None]
-    x = x * scale if first is None else torch.add(first, x, alpha=scale)
-    return torch.softmax(sum(others, x), dim=-1).to(scores.dtype)
+    x = x * scale if forbidden is None else torch.add(forbidden, x, alpha=scale)
+    if bias is not None:
+        x = x + bias.float()
+    return torch.softmax(x, dim=-1).to(scores.dtype)
 
 
 def linear(dense: keras.layers.Dense, x: Any) -> Any:
@@ -77,7 +79,7 @@ def normalize(norm: Any, x: Any) -> Any:
 
 
 def dropout(x: Any, layer: keras.layers.Dropout, training: bool | None) -> Any:
-    """Apply a dropout layer; on a CPU by 16 random bits an element, in a sixth of the time.
+    """Apply a dropout layer; on a CPU by 16 random bits an element, in a third of the time.
 
     The rate is that of the layer to 1 in 65,536. A layer with a seed of its own runs as it is.
 

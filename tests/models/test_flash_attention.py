@@ -79,7 +79,7 @@ def test_a_row_without_tokens_is_averaged_as_in_steps(in_one_kernel, dtype):
     for yes in (True, False):
         in_one_kernel(yes)
         found.append(ops.convert_to_numpy(ops.cast(layer(x, mask), "float32")))
-    assert np.abs(found[1]).min(axis=(0, 2)).max() > 0.0
+    assert np.abs(found[1][1]).max() > 0.1
     np.testing.assert_allclose(*found, atol=0.02)
 
 
@@ -107,7 +107,7 @@ def test_relative_positions_are_not_in_the_kernel(in_one_kernel):
     np.testing.assert_allclose(found, np.repeat(found[:, :1], LENGTH, axis=1), atol=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() == "torch", reason="it asks for other things there")
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="what fits there stands below")
 def test_what_fits(monkeypatch):
     monkeypatch.setattr(flash_module, "has_flash_attention", lambda: True)
 
@@ -125,9 +125,7 @@ def test_what_fits(monkeypatch):
 
 
 @pytest.mark.backends
-@pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="others' depends on the device alone"
-)
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="gradients matter only there")
 def test_pytorch_has_it_where_nothing_is_learned():
     import torch
 

@@ -195,7 +195,7 @@ def test_integers_get_no_gradient():
     np.testing.assert_allclose(gradient, 2 * np.cos(np.arange(3)), rtol=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others drop within a kernel")
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="elsewhere it is Keras's layer")
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_pytorch_drops_what_the_rate_says(dtype):
     import torch
@@ -216,7 +216,7 @@ def test_pytorch_drops_what_the_rate_says(dtype):
     np.testing.assert_array_equal((x.grad == 0).numpy(), (y == 0).numpy())
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="others drop within a kernel")
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="elsewhere it is Keras's layer")
 def test_pytorch_drops_the_same_after_the_same_seed():
     x = ops.ones((4, 50))
     found = []

@@ -5,7 +5,10 @@ import pytest
 from keras_finetune.models import lstm_encoder, text_classifier
 from keras_finetune.models.fused_lstm import run_lstm
 
-pytestmark = pytest.mark.backends
+pytestmark = [
+    pytest.mark.backends,
+    pytest.mark.skipif(keras.backend.backend() == "jax", reason="it is Keras's own layer there"),
+]
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="tapes, graphs and the loops are TensorFlow's"
 )
@@ -15,8 +18,6 @@ RNG = np.random.default_rng(0)
 
 def values_and_gradients(function, layer, x):
     weights = np.random.default_rng(1).normal(size=(*x.shape[:2], layer.units)).astype("float32")
-    if keras.backend.backend() == "jax":
-        return [np.asarray(function(keras.ops.array(x)))]  # It is Keras's own there.
     if keras.backend.backend() == "torch":
         import torch
 
@@ -120,7 +121,6 @@ def test_second_derivatives_are_refused(of, in_graph):
         (tf.function(twice) if in_graph else twice)()
 
 
-@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has float64 only where it is set")
 def test_float64_is_computed_in_float64():
     layer = layer_for(5, 8, "float64")
     x = RNG.normal(size=(3, 4, 5))
