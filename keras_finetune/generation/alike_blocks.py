@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -92,13 +93,15 @@ class AlikeBlocks:
             given = list(zip(variables, weights, turned, strict=True))
             read = [(v, tf.transpose(x) if is_turned else x) for v, x, is_turned in given]
             tokens = NewTokens(*new)
-            if self.with_xla or inputs.shape[1] != 1:
-                with keras.StatelessScope(read):
-                    return _run(blocks, inputs, kept, tokens)
             transposed = {id(v): x for v, x, is_turned in given if is_turned}
+            rows, columns = inputs.shape[:2]
+            # For one row XLA's products are faster with the kernel on the right.
+            if columns == 1 and not (self.with_xla and rows == 1):
+                tokens = replace(tokens, transposed=transposed, with_xla=self.with_xla)
             # A kernel of XLA's takes longer to start than a token's numbers to compute.
-            with keras.StatelessScope(read), plain():
-                return _run(blocks, inputs, kept, replace(tokens, transposed=transposed))
+            is_small = columns == 1 and not self.with_xla
+            with keras.StatelessScope(read), plain() if is_small else nullcontext():
+                return _run(blocks, inputs, kept, tokens)
 
         return tf.function(run, jit_compile=self.with_xla, autograph=False)
 

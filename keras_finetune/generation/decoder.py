@@ -21,7 +21,6 @@ from keras_finetune.generation.decoder_graph import (
 )
 from keras_finetune.generation.kept_stacks import AllKept, Kept, KeptStacks
 from keras_finetune.generation.one_row import (
-    MOST_ROWS,
     TransposedStep,
     few_rows_step,
     one_row_step,
@@ -155,9 +154,8 @@ class CachedDecoder:
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
         run = self._read
         if count == 1 and self._slot:
-            few_rows = self._few_rows if len(tokens) <= MOST_ROWS else None
-            transposed = self._one_row if len(tokens) == 1 else few_rows
-            run = self._step if transposed is None else self._with_copies(transposed)
+            faster = [x for x in (self._one_row, self._few_rows) if x and len(tokens) in x.rows]
+            run = self._with_copies(faster[0]) if faster else self._step
         logits, self._kept = run(
             tokens.astype(np.int32),
             np.int32(self._slot),

@@ -18,8 +18,10 @@ _TOO_LONG = 4096
 # Each argument of a call takes its time, but memory for very large ones is new at every call.
 _KERNELS_A_COPY = 12
 
-# Measured: a third faster with 2 to 16 rows; nothing is gained with 32 and 64.
+# Measured: a third faster with 2 to 16 rows; nothing is gained with 32 and 64. In float32 a fifth
+# with 8 rows, a tenth with 16, nothing with 2, and with 4 little more than the copies take.
 MOST_ROWS = 16
+FEWEST_ROWS_IN_FLOAT32 = 4
 
 
 def one_row_step(
@@ -35,7 +37,7 @@ def one_row_step(
         None with another backend than TensorFlow, on a GPU, and for very wide layers.
     """
     kernels = _kernels(blocks)
-    return TransposedStep(kernels, function, with_xla=True) if kernels else None
+    return TransposedStep(kernels, function, with_xla=True, rows=range(1, 2)) if kernels else None
 
 
 def few_rows_step(
@@ -48,12 +50,18 @@ def few_rows_step(
         function: As for `one_row_step`.
 
     Returns:
-        None, but for bfloat16 on a CPU with AMX, where large products of few rows take a quarter
-        less time with a transposed kernel on the left (`NewTokens.product`), small ones a tenth.
+        None, but for float32 on a CPU, and bfloat16 on one with AMX: there, products of few rows
+        take a quarter less time with a transposed kernel on the left (`NewTokens.product`), in
+        float32 if XLA compiles them.
     """
-    kernels = _kernels(blocks) if has_amx() else []
-    half = all(dtype == "bfloat16" for _, dtype in kernels)
-    return TransposedStep(kernels, function, with_xla=False) if kernels and half else None
+    kernels = _kernels(blocks)
+    dtypes = {dtype for _, dtype in kernels}
+    if dtypes == {"float32"}:
+        rows = range(FEWEST_ROWS_IN_FLOAT32, MOST_ROWS + 1)
+        return TransposedStep(kernels, function, with_xla=True, rows=rows)
+    if dtypes == {"bfloat16"} and has_amx():
+        return TransposedStep(kernels, function, with_xla=False, rows=range(2, MOST_ROWS + 1))
+    return None
 
 
 def _kernels(blocks: Iterable[TransformerBlock]) -> list[tuple[Any, str]]:
@@ -83,12 +91,20 @@ class TransposedStep:
         kernels: The kernels, and the dtype that each is used in.
         function: From `AlikeBlocks` and nested dicts of tensors to nested tensors, pure.
         with_xla: Whether XLA compiles the blocks.
+        rows: How many rows it is faster for.
     """
 
     def __init__(
-        self, kernels: list[tuple[Any, str]], function: Callable[..., Any], *, with_xla: bool
+        self,
+        kernels: list[tuple[Any, str]],
+        function: Callable[..., Any],
+        *,
+        with_xla: bool,
+        rows: range,
     ) -> None:
         import tensorflow as tf
+
+        self.rows = rows
 
         by_width: dict[tuple[str, int], list[Any]] = {}
         for kernel, dtype in kernels:

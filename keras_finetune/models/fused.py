@@ -270,6 +270,13 @@ def with_last_axes_swapped(x: Any) -> Any:
     return ops.transpose(x, (*order[:-2], order[-1], order[-2]))
 
 
+def as_written(x: Any) -> Any:
+    """Let XLA on TensorFlow compute a tensor as it is written, and not as it would rewrite it."""
+    from tensorflow.compiler.tf2xla.python import xla
+
+    return xla.optimization_barrier([x])[0]
+
+
 def _for_each_row(weight: Any, x: Any) -> Any:
     """Repeat a vector for each row of a batch; its gradient then is summed in two passes.
 

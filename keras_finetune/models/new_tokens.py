@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_finetune.models import torch_kernels
-from keras_finetune.models.fused import is_product, with_last_axes_swapped
+from keras_finetune.models.fused import as_written, is_product, with_last_axes_swapped
 from keras_finetune.models.torch_kernels import is_torch
 
 
@@ -30,6 +30,7 @@ class NewTokens:
             of self-attention, or None.
         transposed: By the id of a dense layer's kernel, its transpose, (units, width), where
             products are faster with it on the left.
+        with_xla: Whether XLA compiles these products.
     """
 
     slot: Any
@@ -39,6 +40,7 @@ class NewTokens:
     source_mask: Any = None
     position_bias: Any = None
     transposed: Mapping[int, Any] = field(default_factory=dict)
+    with_xla: bool = False
 
     def product(self, dense: Any, x: Any) -> Any:
         """Return what a dense layer computes.
@@ -62,7 +64,11 @@ class NewTokens:
         if not is_product(dense) or id(dense.kernel) not in self.transposed:
             return dense(x)
         rows = ops.reshape(ops.cast(x, dense.compute_dtype), (-1, x.shape[-1]))
-        columns = ops.matmul(self.transposed[id(dense.kernel)], ops.transpose(rows))
+        kernel, columns = self.transposed[id(dense.kernel)], ops.transpose(rows)
+        if self.with_xla:  # It would put the kernel on the right again.
+            columns = as_written(ops.matmul(kernel, as_written(columns)))
+        else:
+            columns = ops.matmul(kernel, columns)
         product = ops.reshape(with_last_axes_swapped(columns), (*x.shape[:-1], dense.units))
         return product + ops.cast(dense.bias, product.dtype) if dense.use_bias else product
 
