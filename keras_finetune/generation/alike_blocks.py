@@ -95,7 +95,7 @@ class AlikeBlocks:
             tokens = NewTokens(*new)
             transposed = {id(v): x for v, x, is_turned in given if is_turned}
             rows, columns = inputs.shape[:2]
-            # For one row XLA's products are faster with the kernel on the right.
+            # With XLA, one row gains nothing from the kernel on the left.
             if columns == 1 and not (self.with_xla and rows == 1):
                 tokens = replace(tokens, transposed=transposed, with_xla=self.with_xla)
             # A kernel of XLA's takes longer to start than a token's numbers to compute.
