@@ -19,9 +19,9 @@ _TOO_LONG = 4096
 _KERNELS_A_COPY = 12
 
 # Measured: a third faster with 2 to 16 rows; nothing is gained with 32 and 64. In float32 a fifth
-# with 8 rows, a tenth with 16, nothing with 2, and with 4 little more than the copies take.
+# with 8 rows, a tenth with 16, nothing with 2; with 4 the copies take more than short texts gain.
 MOST_ROWS = 16
-FEWEST_ROWS_IN_FLOAT32 = 4
+FEWEST_ROWS_IN_FLOAT32 = 8
 
 
 def one_row_step(
@@ -43,7 +43,7 @@ def one_row_step(
 def few_rows_step(
     blocks: Iterable[TransformerBlock], function: Callable[..., Any]
 ) -> "TransposedStep | None":
-    """Compile a function that runs blocks for 2 to `MOST_ROWS` rows, if there is a faster way.
+    """Compile a function that runs blocks for few rows, at most `MOST_ROWS`, if that is faster.
 
     Args:
         blocks: What the function runs.

@@ -70,8 +70,8 @@ DTYPES = [("float32", 1e-5), ("bfloat16", 0.1), ("mixed_bfloat16", 0.1)]
 def test_few_rows_are_computed_as_many_are(dtype, tolerance, monkeypatch):
     monkeypatch.setattr(one_row, "has_amx", lambda: True)
     model = llama(dtype)
-    assert 4 in decoder_of(model, True)._few_rows.rows
-    few, many = logits(model, PROMPT, rows=4), logits(model, PROMPT, rows=MOST_ROWS + 1)
+    assert 8 in decoder_of(model, True)._few_rows.rows
+    few, many = logits(model, PROMPT, rows=8), logits(model, PROMPT, rows=MOST_ROWS + 1)
     np.testing.assert_allclose(few, many, atol=tolerance * np.abs(many).max())
 
 
@@ -81,8 +81,8 @@ def test_few_rows_with_biases_and_an_encoder(dtype, tolerance, monkeypatch):
     model = bart(dtype)
     mask = np.array([[1, 1, 1, 0]], "int32")
     source = {"token_ids": np.array([[9, 8, 7, 0]], "int32"), "padding_mask": mask}
-    assert 4 in decoder_of(model, True)._few_rows.rows
-    few = logits(model, PROMPT, rows=4, source=source)
+    assert 8 in decoder_of(model, True)._few_rows.rows
+    few = logits(model, PROMPT, rows=8, source=source)
     many = logits(model, PROMPT, rows=MOST_ROWS + 1, source=source)
     np.testing.assert_allclose(few, many, atol=tolerance * np.abs(many).max())
 
@@ -96,17 +96,17 @@ def test_few_rows_have_a_way_of_their_own_in_bfloat16_with_amx_only(monkeypatch)
 
     assert step("bfloat16", True).rows == range(2, MOST_ROWS + 1)
     assert step("bfloat16", False) is None
-    assert step("float32", False).rows == range(4, MOST_ROWS + 1)
+    assert step("float32", False).rows == range(8, MOST_ROWS + 1)
 
 
-def test_rows_that_end_leave_the_others_to_the_way_for_fewer():
+def test_few_rows_may_end_at_different_times():
     model = llama()
 
     def texts(prompts):
         found = kft.generation.generate(model, prompts, max_new_tokens=6, end_id=41)
         return [list(map(int, x)) for x in found]
 
-    prompts = [[5 + n, 6, 7] for n in range(5)]
+    prompts = [[5 + n, 6, 7] for n in range(8)]
     alone = [texts([prompt])[0] for prompt in prompts]
     assert len({len(x) for x in alone}) > 1
     assert texts(prompts) == alone
