@@ -106,6 +106,7 @@ class CachedDecoder:
             (batch, vocab_size) float32, the logits of the tokens that come next.
         """
         self._copies = None
+        self._room = room
         batch, width = prompts.shape
         capacity = rounded(width + room, 4 * COLUMNS)
         self._seen = np.zeros((batch, capacity), bool)
@@ -154,7 +155,8 @@ class CachedDecoder:
         visible = (self._seen[:, None] & (columns <= new[:, None])) | own
         run = self._read
         if count == 1 and self._slot:
-            faster = [x for x in (self._one_row, self._few_rows) if x and len(tokens) in x.rows]
+            steps = [x for x in (self._one_row, self._few_rows) if x is not None]
+            faster = [x for x in steps if x.suits(len(tokens), self._room)]
             run = self._with_copies(faster[0]) if faster else self._step
         logits, self._kept = run(
             tokens.astype(np.int32),

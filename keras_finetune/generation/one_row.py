@@ -23,6 +23,10 @@ _KERNELS_A_COPY = 12
 MOST_ROWS = 16
 FEWEST_ROWS_IN_FLOAT32 = 8
 
+# Measured: shorter texts gain less than the copies take. One row in float32 gains an eighth only.
+FEWEST_TOKENS = 8
+FEWEST_TOKENS_OF_A_FLOAT32_ROW = 32
+
 
 def one_row_step(
     blocks: Iterable[TransformerBlock], function: Callable[..., Any]
@@ -37,7 +41,11 @@ def one_row_step(
         None with another backend than TensorFlow, on a GPU, and for very wide layers.
     """
     kernels = _kernels(blocks)
-    return TransposedStep(kernels, function, with_xla=True, rows=range(1, 2)) if kernels else None
+    if not kernels:
+        return None
+    full = any(dtype == "float32" for _, dtype in kernels)
+    tokens = FEWEST_TOKENS_OF_A_FLOAT32_ROW if full else FEWEST_TOKENS
+    return TransposedStep(kernels, function, with_xla=True, rows=range(1, 2), tokens=tokens)
 
 
 def few_rows_step(
@@ -92,6 +100,7 @@ class TransposedStep:
         function: From `AlikeBlocks` and nested dicts of tensors to nested tensors, pure.
         with_xla: Whether XLA compiles the blocks.
         rows: How many rows it is faster for.
+        tokens: From how many new tokens on it is, with what the copies take.
     """
 
     def __init__(
@@ -101,11 +110,11 @@ class TransposedStep:
         *,
         with_xla: bool,
         rows: range,
+        tokens: int = FEWEST_TOKENS,
     ) -> None:
         import tensorflow as tf
 
-        self.rows = rows
-
+        self._rows, self._tokens = rows, tokens
         by_width: dict[tuple[str, int], list[Any]] = {}
         for kernel, dtype in kernels:
             by_width.setdefault((dtype, kernel.shape[0]), []).append(kernel)
@@ -125,6 +134,10 @@ class TransposedStep:
         )
         self._run = by_shapes(run)
 
+    def suits(self, rows: int, tokens: int) -> bool:
+        """Tell whether this is the faster way for so many rows and new tokens of each."""
+        return rows in self._rows and tokens >= self._tokens
+
     def copies(self) -> Any:
         """Transpose the weights as they are now, for calls."""
         return self._transpose()()
@@ -136,10 +149,13 @@ class TransposedStep:
     def _transposed(self) -> list[Any]:
         import tensorflow as tf
 
-        return [
-            tf.concat([tf.transpose(tf.cast(x.value, dtype)) for x in kernels], 0)
-            for dtype, kernels in self._copied
-        ]
+        copies: list[Any] = []
+        for dtype, kernels in self._copied:
+            # One after the other: what is not joined yet would take as much memory again.
+            with tf.control_dependencies(copies[-1:]):
+                transposed = [tf.transpose(tf.cast(x.value, dtype)) for x in kernels]
+                copies.append(tf.concat(transposed, 0))
+        return copies
 
     def _parts(self, copies: list[Any]) -> dict[int, Any]:
         """What to read in the place of each kernel, by its id: a part of a copy, not copied."""

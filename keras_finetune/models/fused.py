@@ -271,7 +271,14 @@ def with_last_axes_swapped(x: Any) -> Any:
 
 
 def as_written(x: Any) -> Any:
-    """Let XLA on TensorFlow compute a tensor as it is written, and not as it would rewrite it."""
+    """Let XLA on TensorFlow compute a tensor as it is written, and not as it would rewrite it.
+
+    Args:
+        x: A tensor of a function that XLA compiles: outside of one there is no such operation.
+
+    Returns:
+        The same tensor.
+    """
     from tensorflow.compiler.tf2xla.python import xla
 
     return xla.optimization_barrier([x])[0]

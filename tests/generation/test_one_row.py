@@ -42,12 +42,12 @@ def bart(dtype):
     return model
 
 
-def logits(model, tokens, rows=1, source=None):
+def logits(model, tokens, rows=1, source=None, room=32):
     """What the decoder gives after a prompt's beginning and then each of the other tokens."""
     decoder = decoder_of(model, True)
     repeated = np.repeat([tokens], rows, axis=0)
     source = {name: np.repeat(x, rows, axis=0) for name, x in (source or {}).items()}
-    found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), 9, source)]
+    found = [decoder.start(repeated[:, :2], np.ones((rows, 2), bool), room, source)]
     found += [decoder.next(repeated[:, n].astype("int32")) for n in range(2, len(tokens))]
     return np.array(found)[:, 0]
 
@@ -70,7 +70,7 @@ DTYPES = [("float32", 1e-5), ("bfloat16", 0.1), ("mixed_bfloat16", 0.1)]
 def test_few_rows_are_computed_as_many_are(dtype, tolerance, monkeypatch):
     monkeypatch.setattr(one_row, "has_amx", lambda: True)
     model = llama(dtype)
-    assert 8 in decoder_of(model, True)._few_rows.rows
+    assert decoder_of(model, True)._few_rows.suits(rows=8, tokens=32)
     few, many = logits(model, PROMPT, rows=8), logits(model, PROMPT, rows=MOST_ROWS + 1)
     np.testing.assert_allclose(few, many, atol=tolerance * np.abs(many).max())
 
@@ -81,7 +81,7 @@ def test_few_rows_with_biases_and_an_encoder(dtype, tolerance, monkeypatch):
     model = bart(dtype)
     mask = np.array([[1, 1, 1, 0]], "int32")
     source = {"token_ids": np.array([[9, 8, 7, 0]], "int32"), "padding_mask": mask}
-    assert 8 in decoder_of(model, True)._few_rows.rows
+    assert decoder_of(model, True)._few_rows.suits(rows=8, tokens=32)
     few = logits(model, PROMPT, rows=8, source=source)
     many = logits(model, PROMPT, rows=MOST_ROWS + 1, source=source)
     np.testing.assert_allclose(few, many, atol=tolerance * np.abs(many).max())
@@ -94,16 +94,31 @@ def test_few_rows_have_a_way_of_their_own_in_bfloat16_with_amx_only(monkeypatch)
         layer.build((1, 16))
         return few_rows_step([layer], layer)
 
-    assert step("bfloat16", True).rows == range(2, MOST_ROWS + 1)
+    def rows_of(found):
+        return [rows for rows in range(20) if found.suits(rows, tokens=8)]
+
+    assert rows_of(step("bfloat16", True)) == list(range(2, MOST_ROWS + 1))
     assert step("bfloat16", False) is None
-    assert step("float32", False).rows == range(8, MOST_ROWS + 1)
+    assert rows_of(step("float32", False)) == list(range(8, MOST_ROWS + 1))
+
+
+@pytest.mark.parametrize(("dtype", "fewest"), [("float32", 32), ("bfloat16", 8)])
+def test_short_texts_are_not_worth_a_copy(dtype, fewest):
+    model = llama(dtype)
+    short, long = (logits(model, PROMPT, room=room) for room in (fewest - 1, fewest))
+    np.testing.assert_allclose(short, long, atol=0.1 * np.abs(long).max())
+    for room, copied in ((fewest - 1, False), (fewest, True)):
+        decoder = decoder_of(model, True)
+        decoder.start(np.array([PROMPT]), np.ones((1, len(PROMPT)), bool), room, {})
+        decoder.next(np.array([5], "int32"))
+        assert (decoder._copies is not None) == copied
 
 
 def test_few_rows_may_end_at_different_times():
     model = llama()
 
     def texts(prompts):
-        found = kft.generation.generate(model, prompts, max_new_tokens=6, end_id=41)
+        found = kft.generation.generate(model, prompts, max_new_tokens=8, end_id=41)
         return [list(map(int, x)) for x in found]
 
     prompts = [[5 + n, 6, 7] for n in range(8)]
@@ -124,7 +139,7 @@ def test_changed_weights_count():
 
 def test_no_copy_stays():
     model = llama()
-    kft.generation.generate(model, [PROMPT], max_new_tokens=3, end_id=-1)
+    kft.generation.generate(model, [PROMPT], max_new_tokens=32, end_id=-1)
     shared = decoder_of(model, True)
     assert shared._copies is None
     assert not shared._kept
