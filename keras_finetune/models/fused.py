@@ -281,7 +281,8 @@ def as_written(x: Any) -> Any:
     """
     from tensorflow.compiler.tf2xla.python import xla
 
-    return xla.optimization_barrier([x])[0]
+    (same,) = xla.optimization_barrier(x)
+    return same
 
 
 def _for_each_row(weight: Any, x: Any) -> Any:
