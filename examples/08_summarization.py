@@ -62,7 +62,10 @@ print(f"{len(train):,} rows to train on, {len(validation):,} to validate, {len(t
 def make_backbone() -> tuple[keras.Model, kft.data.Tokenizer]:
     """Return a model that reads and writes, and its tokenizer."""
     if arguments.backbone:
-        backbone = kft.load_pretrained(arguments.backbone)
+        try:  # With the head that it has, if any: not all of them reuse the embeddings.
+            backbone = kft.load_pretrained(arguments.backbone, head=True)
+        except ValueError:
+            backbone = kft.load_pretrained(arguments.backbone)
         return backbone, backbone.tokenizer
     texts = [*train.column(arguments.text), *train.column(arguments.summary)]
     tokenizer = kft.data.Tokenizer.train(texts, 1_000 if quick else 4_000, lowercase=True)
@@ -100,7 +103,8 @@ lead = [re.split(r"(?<=[.!?])\s", text, maxsplit=1)[0] for text in test.column(a
 print("lead-1:", kft.evaluation.rouge_scores(lead, test.column(arguments.summary)))
 print("model: ", task.evaluate(tuner.model, test, num_beams=arguments.num_beams))
 shown = test.head(4)
-for row, written in zip(shown, task.predict(tuner.model, shown), strict=True):
+predicted = task.predict(tuner.model, shown, num_beams=arguments.num_beams)
+for row, written in zip(shown, predicted, strict=True):
     print(f"\ntext:    {row[arguments.text][:160]} ...")
     print(f"summary: {row[arguments.summary]}\nmodel:   {written}")
 

@@ -84,7 +84,10 @@ def retrieve(texts: list[str], known: list[str], answers: list[str]) -> list[str
 def make_backbone() -> tuple[keras.Model, kft.data.Tokenizer]:
     """Return a model that reads and writes, and its tokenizer."""
     if arguments.backbone:
-        backbone = kft.load_pretrained(arguments.backbone)
+        try:  # With the head that it has, if any: not all of them reuse the embeddings.
+            backbone = kft.load_pretrained(arguments.backbone, head=True)
+        except ValueError:
+            backbone = kft.load_pretrained(arguments.backbone)
         return backbone, backbone.tokenizer
     texts = [*train.column(arguments.source), *train.column(arguments.target)]
     tokenizer = kft.data.Tokenizer.train(texts, 1_000 if quick else 8_000, "wordpiece")
@@ -123,7 +126,8 @@ nearest = retrieve(sources, train.column(arguments.source), train.column(argumen
 retrieval = kft.evaluation.translation_scores(nearest, references, target_language=arguments.target)
 print("retrieval:", retrieval)
 print("model:    ", task.evaluate(tuner.model, test, num_beams=arguments.num_beams))
-for row, written in zip(test.head(6), task.predict(tuner.model, sources[:6]), strict=True):
+predicted = task.predict(tuner.model, sources[:6], num_beams=arguments.num_beams)
+for row, written in zip(test.head(6), predicted, strict=True):
     print(f"{row[arguments.source]}\n    {row[arguments.target]}\n    model: {written}")
 
 if arguments.out:

@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -131,12 +133,21 @@ class Tokenizer:
                 ``tokenizer_config.json`` and ``special_tokens_map.json`` and is made if need be.
         """
         path = Path(path)
-        if path.suffix == ".json":
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._tokenizer.save(str(path))
-            return
-        path.mkdir(parents=True, exist_ok=True)
-        self._tokenizer.save(str(path / "tokenizer.json"))
+        is_file = path.suffix == ".json"
+        directory = path.parent if is_file else path
+        directory.mkdir(parents=True, exist_ok=True)
+        # Beside it first: a full disk, say, must not spoil what is there.
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory) as folder:
+            new = Path(folder)
+            self._tokenizer.save(str(new / "tokenizer.json"))
+            if is_file:
+                os.replace(new / "tokenizer.json", path)
+                return
+            self._write_roles(new)
+            for file in new.iterdir():
+                os.replace(file, directory / file.name)
+
+    def _write_roles(self, directory: Path) -> None:
         roles = {f"{role}_token": token for role, token in self.special_tokens.items()}
         # This class reads tokenizer.json as it is, where a family's own would guess.
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **roles}
@@ -145,7 +156,7 @@ class Tokenizer:
         files = {"special_tokens_map.json": roles, "tokenizer_config.json": config}
         for name, content in files.items():
             text = json.dumps(content, ensure_ascii=False, indent=2)
-            (path / name).write_text(text + "\n", "utf-8")
+            (directory / name).write_text(text + "\n", "utf-8")
 
     def encode(
         self, text: str, pair: str | None = None, max_length: int | None = None

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_finetune.generation.decoder_graph import target_prefix
 from keras_finetune.models import PositionEmbedding
+from keras_finetune.models.arguments import check_keras_model
 
 _LEAST = {
     "max_new_tokens": 1,
@@ -102,12 +103,7 @@ def check_model(model: keras.Model) -> None:
         "Translation, models.language_model(backbone), or load_pretrained(path, head=True) of a "
         "GPT-type, BART or T5 checkpoint."
     )
-    if not isinstance(model, keras.Model):
-        has_model = isinstance(getattr(model, "model", None), keras.Model)
-        give = "its attribute `model`" if has_model else "such a model"
-        raise ValueError(
-            f"Generation needs a Keras model. Received {type(model).__name__}. Give {give}."
-        )
+    check_keras_model("Generation", model)
     inputs = getattr(model, "input", None)
     if not isinstance(inputs, dict) or "token_ids" not in inputs:
         raise ValueError(f"The model {model.name!r} has no input token_ids. {fix}")

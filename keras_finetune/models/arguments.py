@@ -3,7 +3,26 @@
 from collections.abc import Iterable
 from typing import Any
 
+import keras
+
 from keras_finetune.suggest import did_you_mean
+
+
+def check_keras_model(what: str, model: Any) -> None:
+    """Require a Keras model.
+
+    Args:
+        what: What needs it, at the start of a sentence.
+        model: What was received.
+
+    Raises:
+        ValueError: It is none; if it is a `FineTuner`, the message says where its model is.
+    """
+    if isinstance(model, keras.Model):
+        return
+    has_model = isinstance(getattr(model, "model", None), keras.Model)
+    give = "its attribute `model`" if has_model else "such a model"
+    raise ValueError(f"{what} needs a Keras model. Received {type(model).__name__}. Give {give}.")
 
 
 def check_positive(**values: Any) -> None:

@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from keras_finetune.data import Tokenizer
 from keras_finetune.models import PositionEmbedding
+from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.pretrained.architecture import (
     backbone_of,
     differences,
@@ -76,6 +77,7 @@ def save_pretrained(
     """
     directory = Path(directory)
     check_target(directory)
+    check_keras_model("save_pretrained", model)
     before = config_beside(tokenizer, model) or {}
     tokenizer = tokenizer or getattr(model, "tokenizer", None)
     given_labels: Sequence[str] = getattr(model, "labels", ())

@@ -7,6 +7,7 @@ import keras
 
 from keras_finetune.data import Tokenizer
 from keras_finetune.models import language_model
+from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.models.attention import Attention
 from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.recurrent_block import RecurrentBlock
@@ -106,6 +107,7 @@ def check_classes(model: keras.Model, labels: Sequence[str]) -> None:
 
 def takes_segment_ids(model: keras.Model) -> bool:
     """Whether a model asks which of two texts a token is in."""
+    check_keras_model("The task", model)
     return isinstance(model.input, dict) and "segment_ids" in model.input
 
 
@@ -118,6 +120,7 @@ def check_packing(backbone: keras.Model) -> None:
     Raises:
         ValueError: It is not one of this library's transformers.
     """
+    check_keras_model("The task", backbone)
     kinds = {type(layer) for layer in backbone._flatten_layers()}
     if Attention not in kinds or kinds & {RecurrentBlock, ConvolutionBlock}:
         raise ValueError(
@@ -145,6 +148,7 @@ def check_backbone(
         ValueError: The vocabulary and the embedding differ in size, or sequences are longer than
             the positions that the model knows.
     """
+    check_keras_model("The task", backbone)
     layers = {layer.name: layer for layer in backbone._flatten_layers(include_self=False)}
     embedding = layers.get("token_embedding")
     rows = getattr(embedding, "input_dim", None)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_finetune.data import Tokenizer
+from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.fitting import hand_on
 from keras_finetune.tasks.instruction_tuning import InstructionTuning
@@ -47,7 +48,11 @@ def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> 
 
     Returns:
         The folder.
+
+    Raises:
+        ValueError: `model` is no Keras model.
     """
+    check_keras_model("Saving a task", model)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     described = {"task": type(task).__name__, **task.get_config()}

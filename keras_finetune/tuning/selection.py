@@ -7,6 +7,7 @@ from typing import TypeAlias
 import keras
 
 from keras_finetune.models import RelativePositionBias
+from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tuning.argument_checks import is_int
 
@@ -74,6 +75,7 @@ def roles(model: keras.Model) -> dict[str, Layers]:
         A dict from role to the layers with weights that play it, by path. `"embeddings"` are those
         layers of the backbone that turn ids or positions into vectors, and relative positions.
     """
+    check_keras_model("Telling a backbone from a head", model)
     units = _units(model)
     in_head = _head_test(model, units)
     head = {path: layer for path, layer in units.items() if in_head(path)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_finetune.models.arguments import check_positive
 from keras_finetune.tuning.argument_checks import check_count
 from keras_finetune.tuning.freezing import freeze, unfreeze
 from keras_finetune.tuning.groups import LearningRate, checked_rates
@@ -68,7 +69,11 @@ def checked_stages(model: keras.Model, stages: Any) -> list[Stage]:
         ValueError: With what was received.
     """
     listed = list(stages) if isinstance(stages, Iterable) else []
-    if not isinstance(stages, Iterable) or not all(isinstance(x, Stage) for x in listed):
+    if (
+        not isinstance(stages, Iterable)
+        or not listed
+        or not all(isinstance(x, Stage) for x in listed)
+    ):
         raise ValueError(
             "Stages are a list, from gradual_unfreezing(model) or made by hand: "
             f'[Stage("head", ("head",), epochs=2), ...]. Received: {stages!r:.200}'
@@ -159,6 +164,7 @@ def linear_probe_then_tune(
     Returns:
         The two stages.
     """
+    check_positive(probe_epochs=probe_epochs)
     found = roles(model)
     if not found["head"] or not found["backbone"]:
         raise ValueError(

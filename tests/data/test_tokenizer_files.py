@@ -134,3 +134,25 @@ def test_the_original_vocabularies(name: str, text: str, ids: list[int]) -> None
     tokenizer = Tokenizer.load(Path(DATA) / "vocab" / name)
     assert tokenizer.encode(text) == ids
     assert tokenizer.vocab_size == {"bert-base-uncased": 30522, "gpt2": 50257}.get(name, 21128)
+
+
+def test_saving_that_is_broken_off_leaves_the_old_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = Tokenizer.train(["an old text"], vocab_size=300)
+    old.save(tmp_path)
+    old.save(tmp_path / "alone.json")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("No space left on device")
+
+    new = Tokenizer.train(["quite another text"], vocab_size=310)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        new.save(tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        new.save(tmp_path / "alone.json")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

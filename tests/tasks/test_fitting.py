@@ -72,3 +72,23 @@ def test_a_length_that_is_no_multiple_of_eight(kind):
     found = model.evaluate(task.dataset(rows), return_dict=True, verbose=0)
     assert np.isfinite(found["loss"])
     assert max(x["token_ids"].shape[1] for x, *_ in task.dataset(rows)) == 13
+
+
+def test_a_fine_tuner_in_the_place_of_its_model(tokenizer, backbone, tmp_path):
+    task = kft.tasks.TextClassification(["bad", "good"], tokenizer, max_length=32)
+    tuner = kft.FineTuner(task.build(backbone))
+    calls = [
+        lambda: task.predict(tuner, ["a film"]),
+        lambda: task.evaluate(tuner, {"text": ["a film"], "label": ["good"]}),
+        lambda: task.build(tuner),
+        lambda: kft.tasks.save(task, tuner, tmp_path / "saved"),
+        lambda: kft.save_pretrained(tuner, tmp_path / "saved"),
+        lambda: kft.tuning.linear_probe_then_tune(tuner),
+        lambda: kft.tuning.gradual_unfreezing(tuner),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=r"Keras model\. Received FineTuner.*`model`"):
+            call()
+    with pytest.raises(ValueError, match=r"Received str\. Give such a model"):
+        task.build("bert")
+    assert not (tmp_path / "saved").exists()

@@ -215,7 +215,7 @@ def test_sequential_without_an_input_is_built(data, loss):
 
 
 @pytest.mark.parametrize(
-    "stages", [["a"], "head", 3, Stage("head", ("head",)), [Stage("head", ("head",)), None]]
+    "stages", [[], ["a"], "head", 3, Stage("head", ("head",)), [Stage("head", ("head",)), None]]
 )
 def test_what_is_no_list_of_stages(model, data, loss, stages):
     tuner = FineTuner(model)

@@ -51,3 +51,8 @@ def test_no_head():
         linear_probe_then_tune(model)
     with pytest.raises(ValueError, match="blocks_per_stage"):
         gradual_unfreezing(model, blocks_per_stage=0)
+
+
+def test_epochs_of_a_probe(model):
+    with pytest.raises(ValueError, match="Received: probe_epochs=0"):
+        linear_probe_then_tune(model, probe_epochs=0)
