@@ -27,6 +27,7 @@ parser.add_argument("--texts", type=int, default=4_000, help="how many to learn 
 parser.add_argument("--out", type=Path, default=Path("runs/language_model"), help="where it goes")
 parser.add_argument("--epochs", type=int, default=2)
 arguments = parser.parse_args()
+arguments.out.mkdir(parents=True, exist_ok=True)  # Now: a wrong path must not cost the run.
 quick = arguments.quick
 keras.utils.set_random_seed(0)
 

@@ -106,6 +106,8 @@ for messages in test.column("messages"):  # Each up to its last answer to a user
     for last in answers[-1:]:
         asked.append(messages[:last])
         expected.append(messages[last]["content"])
+if not asked:
+    parser.error("No conversation to score has an answer that follows a user's message.")
 
 
 def score(when: str) -> list[str]:

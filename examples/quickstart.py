@@ -29,6 +29,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="a few seconds of each step")
 parser.add_argument("--out", default="runs/quickstart", type=Path, help="where results go")
 arguments = parser.parse_args()
+arguments.out.mkdir(parents=True, exist_ok=True)  # Now: a wrong path must not cost the run.
 NUM_LABELLED = 64 if arguments.quick else 500
 PRETRAIN_TEXTS, PRETRAIN_EPOCHS = (50, 1) if arguments.quick else (5_000, 1)
 EPOCHS = {"scratch": 14, "frozen": 6, "tuned": 8}  # As many in all for either model.

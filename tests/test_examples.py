@@ -10,6 +10,8 @@ from pathlib import Path
 import keras
 import pytest
 
+import keras_finetune as kft
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
 QUICKSTART = EXAMPLES / "quickstart.py"
@@ -66,6 +68,36 @@ def test_script_runs(script, tmp_path, monkeypatch, capsys):
         assert text in said
     if typed:  # A line for each answer, which so small a model may leave empty, or what was wrong.
         assert said.partition("an empty line ends:")[2].count("\n") > len(LINES)
+
+
+@pytest.mark.slow
+def test_a_backbone_that_has_a_head_of_its_own(tmp_path, monkeypatch, capsys):
+    texts = kft.data.load("python_docs/summarization")[0].head(200).column("document")
+    tokenizer = kft.data.Tokenizer.train(texts, 600, "bpe")
+    backbone = kft.models.transformer_decoder(
+        600, 1, 2, 16, positions="rotary", norm="rms", activation="swiglu", use_bias=False
+    )
+    model = kft.models.language_model(backbone, tied=False)
+    kft.save_pretrained(model, tmp_path / "llama", tokenizer=tokenizer)
+    script = str(EXAMPLES / "08_summarization.py")
+    arguments = ["--quick", "--backbone", str(tmp_path / "llama"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", [script, *arguments])
+    runpy.run_path(script, run_name="__main__")
+    assert "model:  ROUGE-1 " in capsys.readouterr().out
+    assert (tmp_path / "out" / "task.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["05_pretrain_language_model", "08_summarization", "09_translation", "quickstart"]
+)
+def test_results_that_cannot_be_written_cost_no_training(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").write_text("a file")
+    script = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [script, "--quick", "--out", str(tmp_path / "taken")])
+    with pytest.raises(FileExistsError, match="taken"):
+        runpy.run_path(script, run_name="__main__")
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.slow
