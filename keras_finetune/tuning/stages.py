@@ -69,11 +69,7 @@ def checked_stages(model: keras.Model, stages: Any) -> list[Stage]:
         ValueError: With what was received.
     """
     listed = list(stages) if isinstance(stages, Iterable) else []
-    if (
-        not isinstance(stages, Iterable)
-        or not listed
-        or not all(isinstance(x, Stage) for x in listed)
-    ):
+    if not listed or not all(isinstance(x, Stage) for x in listed):
         raise ValueError(
             "Stages are a list, from gradual_unfreezing(model) or made by hand: "
             f'[Stage("head", ("head",), epochs=2), ...]. Received: {stages!r:.200}'
