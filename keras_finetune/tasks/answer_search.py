@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data import make_plan
+from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.tasks.answer_windows import Windows
 from keras_finetune.tasks.prediction import check_outputs
 
@@ -61,6 +62,7 @@ def window_logits(
     Returns:
         For each row, (its length, 2) float32.
     """
+    check_keras_model("The task", model)
     logits: list[np.ndarray] = [np.zeros((0, 2), np.float32)] * len(windows.lengths)
     taken = model.input if isinstance(model.input, dict) else ("token_ids", "padding_mask")
     for rows, width in make_plan(windows.lengths, batch_size):

@@ -77,7 +77,10 @@ def test_a_length_that_is_no_multiple_of_eight(kind):
 def test_a_fine_tuner_in_the_place_of_its_model(tokenizer, backbone, tmp_path):
     task = kft.tasks.TextClassification(["bad", "good"], tokenizer, max_length=32)
     tuner = kft.FineTuner(task.build(backbone))
+    answering = kft.tasks.QuestionAnswering(tokenizer, max_length=32, stride=8)
+    question = [{"question": "what?", "context": "a film"}]
     calls = [
+        lambda: answering.predict(tuner, question),
         lambda: task.predict(tuner, ["a film"]),
         lambda: task.evaluate(tuner, {"text": ["a film"], "label": ["good"]}),
         lambda: task.build(tuner),
