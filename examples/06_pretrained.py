@@ -10,7 +10,7 @@ result is written as a directory that `transformers` loads.
 Expect 68% of the test passages to be right with the backbone frozen and 72% after tuning, from
 1,500 labelled rows, in four minutes of processor time.
 
-    python examples/06_pretrained.py [--quick] [--model PATH] [--output DIR]
+    python examples/06_pretrained.py [--quick] [--model PATH] [--out DIR]
 """
 
 import argparse
@@ -24,8 +24,11 @@ import keras_finetune as kft
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--quick", action="store_true", help="a few rows, short texts, one epoch")
 parser.add_argument("--model", default="hf://sentence-transformers/all-MiniLM-L6-v2")
-parser.add_argument("--output", default="runs/pretrained", help="where the result is written")
+parser.add_argument(
+    "--out", type=Path, default=Path("runs/pretrained"), help="where the result is written"
+)
 arguments = parser.parse_args()
+arguments.out.mkdir(parents=True, exist_ok=True)  # Now: a wrong path must not cost the run.
 quick = arguments.quick
 keras.utils.set_random_seed(0)
 
@@ -58,7 +61,7 @@ tuner.unfreeze("backbone", top=2)
 tuner.fit(data, epochs=1 if quick else 2)
 print(f"Test accuracy, two blocks tuned: {task.evaluate(model, test).accuracy:.1%}")
 
-print(f"Written to {kft.save_pretrained(model, arguments.output)}")
-again = kft.load_pretrained(arguments.output, head=True)
+print(f"Written to {kft.save_pretrained(model, arguments.out)}")
+again = kft.load_pretrained(arguments.out, head=True)
 text = "Returns the sum of array elements over a given axis."
 print(f"Loaded again, {text!r} is from {task.predict(again, [text])[0].label}")

@@ -47,6 +47,8 @@ parser.add_argument("--test-rows", type=int, default=500, help="rows to score")
 parser.add_argument("--out", type=Path, help="folder to save the task and the model to")
 parser.add_argument("--interactive", action="store_true", help="translate what you type")
 arguments = parser.parse_args()
+if arguments.num_beams < 1:
+    parser.error("--num-beams must be 1 or more")
 if arguments.out:  # Now: a wrong path must not cost the run.
     arguments.out.mkdir(parents=True, exist_ok=True)
 quick = arguments.quick

@@ -34,12 +34,14 @@ parser.add_argument("--data", default="python_docs/classification", help="texts 
 parser.add_argument("--masked", action="store_true", help="learn hidden words, from both sides")
 parser.add_argument("--texts", type=int, default=2_500, help="texts to pretrain on")
 parser.add_argument("--rows", type=int, default=500, help="labelled rows to fine-tune on")
-parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning, in all")
+parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning, in all: 2 or more")
 parser.add_argument("--interactive", action="store_true", help="classify what you type")
 arguments = parser.parse_args()
 quick = arguments.quick
 if quick:
-    arguments.texts, arguments.rows, arguments.epochs = 50, 32, 1
+    arguments.texts, arguments.rows, arguments.epochs = 50, 32, 2
+if arguments.epochs < 2:
+    parser.error("--epochs must be 2 or more: one of the head alone, and one of everything")
 keras.utils.set_random_seed(0)
 
 plain = kft.data.load(arguments.text)
@@ -96,7 +98,7 @@ probe_epochs = max(arguments.epochs // 3, 1)
 stages = kft.linear_probe_then_tune(
     tuner.model,
     probe_epochs=probe_epochs,
-    epochs=max(arguments.epochs - probe_epochs, 1),
+    epochs=arguments.epochs - probe_epochs,
     probe_learning_rate=1e-2,
     learning_rate={"backbone": 5e-4, "head": 1e-3},
 )

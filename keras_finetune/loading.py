@@ -27,6 +27,9 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model:
     Returns:
         The model.
 
+    Raises:
+        ValueError: `path` is a folder, which another function reads.
+
     Example:
         >>> import tempfile
         >>> from keras_finetune.models import cnn_encoder
@@ -35,4 +38,10 @@ def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model:
         >>> load_model(path).name
         'cnn_encoder'
     """
+    if os.path.isdir(path):
+        raise ValueError(
+            f"load_model reads a .keras file. Received the folder {str(path)!r}. Use "
+            "keras_finetune.tasks.load for one that tasks.save wrote, load_pretrained for one in "
+            "Hugging Face's format."
+        )
     return keras.saving.load_model(path, **options)

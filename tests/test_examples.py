@@ -89,7 +89,14 @@ def test_a_backbone_that_has_a_head_of_its_own(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["05_pretrain_language_model", "08_summarization", "09_translation", "quickstart"]
+    "name",
+    [
+        "05_pretrain_language_model",
+        "06_pretrained",
+        "08_summarization",
+        "09_translation",
+        "quickstart",
+    ],
 )
 def test_results_that_cannot_be_written_cost_no_training(name, tmp_path, monkeypatch, capsys):
     (tmp_path / "taken").write_text("a file")
@@ -98,6 +105,24 @@ def test_results_that_cannot_be_written_cost_no_training(name, tmp_path, monkeyp
     with pytest.raises(FileExistsError, match="taken"):
         runpy.run_path(script, run_name="__main__")
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("08_summarization", "--num-beams", "0"),
+        ("09_translation", "--num-beams", "0"),
+        ("10_pretrain_then_fine_tune", "--epochs", "1"),
+    ],
+)
+def test_an_option_that_is_too_low_costs_no_training(name, option, value, monkeypatch, capsys):
+    script = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [script, option, value])
+    with pytest.raises(SystemExit):
+        runpy.run_path(script, run_name="__main__")
+    said = capsys.readouterr()
+    assert not said.out
+    assert f"{option} must be" in said.err
 
 
 @pytest.mark.slow

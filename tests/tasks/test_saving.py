@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_finetune import data, models, tasks, tuning
+from keras_finetune import data, load_model, models, tasks, tuning
 
 
 def test_round_trip_in_a_fresh_process_of_another_locale(tokenizer, backbone, tmp_path):
@@ -83,6 +83,11 @@ def test_a_description_that_was_cut_off(text, said, tmp_path):
     (tmp_path / "task.json").write_text(text)
     with pytest.raises(ValueError, match=f"task.json' .*{said}"):
         tasks.load(tmp_path)
+
+
+def test_a_folder_is_for_another_function_than_load_model(tmp_path):
+    with pytest.raises(ValueError, match=r"the folder '.*tasks\.load"):
+        load_model(tmp_path)
 
 
 def test_a_save_that_is_broken_off(tokenizer, backbone, tmp_path, monkeypatch):
