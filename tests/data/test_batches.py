@@ -56,9 +56,9 @@ def test_one_call_makes_the_batches_up_to_the_next(monkeypatch):
 
 def test_large_batches_and_those_of_few_steps_are_made_one_by_one():
     small, large = np.zeros((32, 64), "int32"), np.zeros((256, 1024), "float32")
-    assert count_batches_of_a_call(({"x": small}, small), 1_000) == 16
+    assert count_batches_of_a_call(({"x": small}, small), 1_000) == 8
     assert count_batches_of_a_call(({"x": small}, small), 33) == 4
     assert count_batches_of_a_call(({"x": small}, small), 5) == 1
     assert count_batches_of_a_call(({"x": large}, small), 1_000) == 1
-    assert 1 < count_batches_of_a_call(np.zeros((64, 1024), "float32"), 1_000) < 16
-    assert count_batches_of_a_call(np.zeros((0, 4)), 1_000) == 16
+    assert 1 < count_batches_of_a_call(np.zeros((64, 1024), "float32"), 1_000) < 8
+    assert count_batches_of_a_call(np.zeros((0, 4)), 1_000) == 8
