@@ -5,41 +5,40 @@ import numpy as np
 
 from keras_finetune.device import on_gpu
 
-_FEWEST_BUCKETS, _MOST_BUCKETS = 6, 24
+_FEWEST_BUCKETS, _MOST_BUCKETS = 2, 24
 # What a width costs: TensorFlow compiles some kernels, JAX the whole step, PyTorch nothing.
-_BUCKETS_OF_ROOT = {"tensorflow": 1.0, "jax": 0.3, "torch": 3.0}
+_BUCKETS_OF_ROOT = {"tensorflow": 0.75, "jax": 0.3, "torch": 3.0}
 # XLA compiles a step for a GPU as long as hundreds of them run.
-_FEWEST_ON_GPU, _BUCKETS_OF_ROOT_ON_GPU = 2, 0.05
+_BUCKETS_OF_ROOT_ON_GPU = 0.05
 
 # The programme takes memory and time that grow with their square.
 _MOST_CANDIDATES = 1_024
 
 
-def choose_num_buckets(num_batches: float, fewest: int | None = None) -> int:
+def choose_num_buckets(num_batches: float, fewest: int = _FEWEST_BUCKETS) -> int:
     """Choose more widths where an epoch has more batches to repay them.
 
     A width costs compilation, once. The padding left is about inverse to the number of widths, so
     that the number at which another does not pay grows with the root of the batches. TensorFlow's
     factor is that of a small transformer on a CPU over three epochs, where a width takes as long to
-    compile as two batches to compute; that of a GPU is such a model's with JAX on one, some 700
+    compile as a batch or two to compute; that of a GPU is such a model's with JAX on one, some 700
     batches. Those of the others are guesses beside them.
 
     Args:
         num_batches: Batches of an epoch.
-        fewest: int, buckets at least. Default: 6; 2 where XLA compiles steps for a GPU.
+        fewest: int, buckets at least.
 
     Returns:
-        int, from `fewest` to 24.
+        int, at most 24.
 
     Example:
         >>> [choose_num_buckets(n) for n in (10, 100, 10_000)]
-        [6, 10, 24]
+        [2, 8, 24]
     """
-    of_root, least = _BUCKETS_OF_ROOT.get(keras.backend.backend(), 1.0), _FEWEST_BUCKETS
+    of_root = _BUCKETS_OF_ROOT.get(keras.backend.backend(), 1.0)
     if on_gpu() and keras.backend.backend() != "torch":
-        of_root, least = _BUCKETS_OF_ROOT_ON_GPU, _FEWEST_ON_GPU
-    wanted = round(of_root * num_batches**0.5)
-    return min(max(wanted, least if fewest is None else fewest), _MOST_BUCKETS)
+        of_root = _BUCKETS_OF_ROOT_ON_GPU
+    return min(max(round(of_root * num_batches**0.5), fewest), _MOST_BUCKETS)
 
 
 def bucket_widths(

@@ -74,8 +74,8 @@ def make_dataset(
         shuffle: Whether rows and batches are in random order, another in every epoch.
         seed: int >= 0.
         pad_values: What ragged columns are padded with, 0 if not named.
-        num_buckets: int, different widths at most. Default: from 6 to 24, more for more batches;
-            where XLA compiles steps for a GPU from 2.
+        num_buckets: int, different widths at most. Default: from 2 to 24, more for more batches,
+            and fewer where a backend compiles a whole step for each.
         max_length: int, which no width exceeds, as widths are multiples of 4 else: positions that
             a model knows. Of several ragged columns for each by name.
 

@@ -50,6 +50,13 @@ def test_empty_rows_still_have_a_width():
 
 
 @pytest.mark.backends
+def test_few_batches_get_few_widths():
+    found = [buckets.choose_num_buckets(n) for n in (10, 100, 10_000)]
+    expected = {"tensorflow": [2, 8, 24], "jax": [2, 3, 24], "torch": [9, 24, 24]}
+    assert found == expected[keras.backend.backend()]
+
+
+@pytest.mark.backends
 def test_a_gpu_gets_few_widths_where_each_is_compiled(monkeypatch):
     monkeypatch.setattr(buckets, "on_gpu", lambda: True)
     found = [buckets.choose_num_buckets(n) for n in (10, 100, 10_000)]

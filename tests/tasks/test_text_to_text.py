@@ -130,7 +130,7 @@ def test_rows_are_cut_at_the_lengths_and_keep_their_marks(both_languages, make_b
 
 
 def test_source_and_target_have_widths_of_their_own(both_languages, make_backbone):
-    rows = {"en": ["it rains " * (1 + n % 3) for n in range(40)], "zh": ["下雨了", "请坐"] * 20}
+    rows = {"en": ["it rains " * (1 + n % 3) for n in range(60)], "zh": ["下雨了", "请坐"] * 30}
     task = task_of(both_languages)
     task.build(make_backbone("encoder_decoder"))
     shapes = {
