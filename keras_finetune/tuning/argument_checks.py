@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 import keras
 
 from keras_finetune.suggest import did_you_mean
+from keras_finetune.tuning.data_kinds import is_tf_dataset
 
 _FORMER_NAMES = {"lr": "learning_rate", "nb_epoch": "epochs"}
 # What Keras chooses among a few by the shape of the labels.
@@ -141,6 +142,25 @@ def check_read_again(x: Any, epochs: int, fit_args: Mapping[str, Any]) -> None:
             f"A generator gives its rows once, but {epochs} epochs read them {epochs} times. Give "
             "arrays, tf.data.Dataset.from_generator(function, ...), or, if it never ends, "
             "steps_per_epoch."
+        )
+
+
+def check_ends(side: str, data: Any, steps: str, given: Mapping[str, Any]) -> None:
+    """Refuse a `tf.data` pipeline that never ends, unless the steps to take of it are given.
+
+    Args:
+        side: What to call the data in an error.
+        data: What goes into `fit` or `evaluate`.
+        steps: The argument that says how many batches are read.
+        given: Further arguments of that call.
+
+    Raises:
+        ValueError: It never ends, and nothing says how much of it is read.
+    """
+    if is_tf_dataset(data) and int(data.cardinality()) == -1 and not given.get(steps):
+        raise ValueError(
+            f"The {side} is a tf.data.Dataset that never ends, and nothing says how many batches "
+            f"of it to read. Give {steps}=..., or leave out .repeat()."
         )
 
 

@@ -12,6 +12,7 @@ import rich
 
 from keras_finetune.tuning.argument_checks import (
     check_arguments,
+    check_ends,
     check_fit_numbers,
     check_loss_and_metrics,
     check_read_again,
@@ -389,6 +390,7 @@ class FineTuner:
             )
         if x is None:
             raise ValueError("evaluate needs data: evaluate(x, y) with arrays, or a data set.")
+        check_ends("evaluation data", x, "steps", evaluate_args)
         data = lists_as_arrays(self.model, FitData(x, y, None, evaluate_args))
         loss, weight = compiled_with(self.model).get("loss"), data.fit_args.get("sample_weight")
         check_side("evaluation data", self.model, loss, data.x, data.y, weight)
@@ -407,6 +409,7 @@ class FineTuner:
                 "This data set is shuffled, so that predictions would not be in the order of its "
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
+        check_ends("data", x, "steps", predict_args)
         with without_preprocessor(self.model, x), values_kept(self.model):
             return self.model.predict(as_keras_reads(x), **predict_args)
 
@@ -433,6 +436,8 @@ class FineTuner:
         self, x: Any, y: Any, validation_data: Any, fit_args: Mapping[str, Any]
     ) -> FitData:
         """What goes into `fit`, once it is known to fit the model, which is built for it."""
+        check_ends("training data", x, "steps_per_epoch", fit_args)
+        check_ends("validation data", validation_data, "validation_steps", fit_args)
         loss = self._compilation.current_recipe().compile_args.get("loss")
         # Keras warns of its own default for what it cannot shuffle.
         own: dict[str, Any] = {"shuffle": False} if comes_in_order(x) else {}

@@ -167,6 +167,26 @@ def test_a_generator_is_read_once(model, data, loss):
     assert len(tuner.history["loss"]) == 2
 
 
+def test_a_pipeline_that_never_ends(model, data, loss):
+    tf = pytest.importorskip("tensorflow")
+    finite = tf.data.Dataset.from_tensor_slices(data).batch(16)
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    for method in (tuner.fit, tuner.estimate):
+        with pytest.raises(
+            ValueError, match=r"training data .* never ends.* steps_per_epoch=\.\.\."
+        ):
+            method(finite.repeat(), verbose=0)
+        with pytest.raises(ValueError, match=r"validation data .* Give validation_steps=\.\.\."):
+            method(finite, validation_data=finite.repeat(), verbose=0)
+    steps = {"steps_per_epoch": 2, "validation_steps": 1}
+    tuner.fit(finite.repeat(), validation_data=finite.repeat(), verbose=0, **steps)
+    for method in (tuner.evaluate, tuner.predict):
+        with pytest.raises(ValueError, match=r"data is .* never ends.* Give steps=\.\.\."):
+            method(finite.repeat(), verbose=0)
+        method(finite.repeat(), steps=1, verbose=0)
+
+
 def test_one_callback_alone_is_taken_as_keras_takes_it(model, data, loss):
     tuner = FineTuner(model)
     tuner.compile("sgd", loss)
