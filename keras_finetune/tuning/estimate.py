@@ -176,7 +176,7 @@ def _measure(
     with (
         frozen_once(model, sample, PrefixCache(), epochs=2, cache_frozen=caching) as cut_data,
         maybe_checkpoint_blocks(model, recipe.gradient_checkpointing),
-        steps_per_execution(model, at_once),
+        steps_per_execution(model, at_once, cut_data),
     ):
         model.fit(
             cut_data.x,

@@ -7,7 +7,13 @@ from typing import Any
 
 import keras
 
-from keras_finetune.tuning.data_kinds import count_steps, is_tf_dataset, tokens_per_step
+from keras_finetune.tuning.data_kinds import (
+    FitData,
+    count_steps,
+    is_tf_dataset,
+    tokens_per_step,
+)
+from keras_finetune.tuning.input_checks import known_shape
 from keras_finetune.tuning.prefix_cut import multiplications
 
 # Between two executions Keras spends some 2 ms in Python. Executions of 200 ms make that little,
@@ -66,26 +72,41 @@ def choose_steps_per_execution(
 
 
 @contextmanager
-def steps_per_execution(model: keras.Model, steps: int) -> Iterator[None]:
+def steps_per_execution(model: keras.Model, steps: int, data: FitData) -> Iterator[None]:
     """Let a model's `fit` run so many steps at a time, and only its `fit`.
 
     `predict` of several steps at a time would join outputs of different widths, and fail.
+
+    Args:
+        model: A compiled model.
+        steps: How many.
+        data: What goes into `fit`. Where other ranks were traced, TensorFlow would go on with
+            tensors of unknown rank, on which losses and metrics fail.
     """
     before = model.steps_per_execution
+    ranks = _ranks(data)
     traced_with = getattr(model.train_function, "steps_per_execution", before)
-    if steps != traced_with:
+    has_other_ranks = getattr(model.train_function, "ranks", ranks) != ranks
+    if steps != traced_with or has_other_ranks:
         model.train_function = None
-    if steps != before:
+    if steps != before or has_other_ranks:
         model.test_function = None
     model.steps_per_execution = steps
     model.make_train_function()
     model.train_function.steps_per_execution = steps
+    model.train_function.ranks = ranks
     try:
         yield
     finally:
         model.steps_per_execution = before
         if steps != before:
             model.test_function = None
+
+
+def _ranks(data: FitData) -> list[int]:
+    parts = (data.x, data.y, data.fit_args.get("sample_weight"))
+    nest = data.x.element_spec if is_tf_dataset(data.x) else parts
+    return [len(known_shape(leaf) or ()) for leaf in keras.tree.flatten(nest)]
 
 
 def _acts_on_batches(callback: Any) -> bool:

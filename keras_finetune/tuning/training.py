@@ -49,7 +49,7 @@ def train(
     at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
     with (
         maybe_checkpoint_blocks(model, gradient_checkpointing),
-        steps_per_execution(model, at_once),
+        steps_per_execution(model, at_once, data),
         counted_traces(model) as traces,
         values_kept(model),
     ):

@@ -129,6 +129,16 @@ def test_a_later_fit_with_other_steps_traces_anew():
     assert seen == list(range(50))
 
 
+def test_a_later_fit_with_labels_of_another_rank():
+    x, y = rows(40)
+    tuner = kft.FineTuner(small_model())
+    tuner.compile(metrics=["accuracy"])
+    for labels in (y[:, None], y, y[:, None]):
+        for validation in (None, (x, labels)):
+            tuner.fit(x, labels, batch_size=4, validation_data=validation, verbose=0)
+    assert len(tuner.history["loss"]) == 6
+
+
 def test_a_loss_that_is_not_a_number_names_the_steps():
     x, y = rows(400)
     x[50] = 3e38
