@@ -14,6 +14,8 @@ from keras_finetune.data.text_checks import check_texts
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.labels import class_numbers
 
+_TASKS = {"TextClassifier", "CausalLM"}  # Their classes in KerasHub, which need not be installed.
+
 
 @dataclass(frozen=True)
 class _Preprocessor:
@@ -43,7 +45,8 @@ def keras_hub_dataset(
     on it a second time.
 
     Args:
-        model: A `keras_hub` task with a `preprocessor`: `BertTextClassifier`, `GPT2CausalLM`, ...
+        model: A `keras_hub` text classifier or causal language model with a `preprocessor`:
+            `BertTextClassifier`, `GPT2CausalLM`, ... `FineTuner` takes other tasks with raw data.
         examples: `Examples`, or whatever `keras_finetune.data.read` takes.
         labels: The name of each class, for a classifier. Default: none, as for a language model,
             whose preprocessor makes the labels.
@@ -58,7 +61,7 @@ def keras_hub_dataset(
         A `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`, as the preprocessor gives them.
 
     Raises:
-        ValueError: The model has no preprocessor, a column is missing, a text is no text, or a
+        ValueError: The model is another task or has no preprocessor, a column is missing, a text is no text, or a
             label is not one of the labels.
     """
     preprocessor = _preprocessor(model)
@@ -111,6 +114,13 @@ def keras_hub_dataset(
 
 
 def _preprocessor(model: keras.Model) -> _Preprocessor:
+    kinds = {kind.__name__ for kind in type(model).__mro__}
+    if "Seq2SeqLM" in kinds or kinds.isdisjoint(_TASKS):  # A Seq2SeqLM is a CausalLM, too.
+        raise ValueError(
+            "keras_hub_dataset takes KerasHub's text classifiers and causal language models. "
+            f"Received: {model!r:.80}, a {type(model).__name__}. Give its raw data to "
+            "FineTuner(model).fit, which runs a KerasHub task's preprocessor as Keras does."
+        )
     layer = getattr(model, "preprocessor", None)
     tokenizer = getattr(layer, "tokenizer", None)
     if tokenizer is None:

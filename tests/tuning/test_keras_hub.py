@@ -255,6 +255,28 @@ def test_bad_input(llama, bert, rows):
         kft.tasks.keras_hub_dataset(bert, rows, labels=["neg", "great"])
 
 
+def test_a_seq2seq_task_is_another(gpt2):
+    class Seq2SeqLM(type(gpt2)):
+        pass
+
+    model = Seq2SeqLM(gpt2.backbone, gpt2.preprocessor)
+    with pytest.raises(ValueError, match="a Seq2SeqLM"):
+        kft.tasks.keras_hub_dataset(model, {"text": ["ab"]})
+
+
+def test_other_tasks_go_into_fit_with_raw_data(small_bert):
+    hub, tokenizer = keras_hub.models, small_bert.preprocessor.tokenizer
+    preprocessor = hub.BertMaskedLMPreprocessor(tokenizer, sequence_length=8)
+    model = hub.BertMaskedLM(small_bert.backbone, preprocessor)
+    texts = ["a very good film", "bad film"] * 4
+    with pytest.raises(ValueError, match=r"text classifiers and causal .* a BertMaskedLM. .*\.fit"):
+        kft.tasks.keras_hub_dataset(model, {"text": texts})
+    tuner = kft.FineTuner(model)
+    tuner.compile("sgd", run_eagerly=True)
+    tuner.fit(np.array(texts, object), verbose=0)
+    assert np.isfinite(tuner.history["loss"]).all()
+
+
 @pytest.mark.parametrize("top", [None, 1])
 def test_frozen_layers_run_once(bert, rows, top):
     """With the prefix cut inside the nested backbone, and the same losses as without."""
