@@ -39,6 +39,20 @@ def check_positive(**values: Any) -> None:
             raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
 
 
+def check_flag(**values: Any) -> None:
+    """Require every value to be True or False.
+
+    Args:
+        **values: The values by argument name.
+
+    Raises:
+        ValueError: A value is neither.
+    """
+    for name, value in values.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False. Received: {value!r}.")
+
+
 def check_rate(**values: Any) -> None:
     """Require every value to be a dropout rate.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.generation.generating import generate
+from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.conversations import ConversationEncoder
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
@@ -63,10 +64,8 @@ class InstructionTuning:
                 "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
-        if max_length < 2:
-            raise ValueError(f"max_length must be at least 2. Received: {max_length!r}")
         self.tokenizer = None if tokenizer is None else _with_template(tokenizer, chat_template)
-        self.max_length = max_length
+        self.max_length = checked_length("max_length", max_length, 2)
         self.messages = messages
         self.chat_template = chat_template
 

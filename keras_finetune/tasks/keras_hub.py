@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_finetune.data import Ragged, make_dataset, read
 from keras_finetune.data.text_checks import check_texts
+from keras_finetune.tasks.arguments import text_columns
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.labels import class_numbers
 
@@ -61,12 +62,12 @@ def keras_hub_dataset(
         A `tf.data.Dataset` of `(x, y)` or `(x, y, sample_weight)`, as the preprocessor gives them.
 
     Raises:
-        ValueError: The model is another task or has no preprocessor, a column is missing, a text is no text, or a
-            label is not one of the labels.
+        ValueError: The model is another task or has no preprocessor, a column is missing, a text
+            is no text, or a label is not one of the labels.
     """
     preprocessor = _preprocessor(model)
     examples = read(examples)
-    columns = (text,) if isinstance(text, str) else tuple(text)
+    columns = text_columns(text)
     examples.check_columns([*columns, label] if labels else columns)
 
     def encode(chunk: dict[str, list[Any]], first_row: int) -> dict[str, Any]:

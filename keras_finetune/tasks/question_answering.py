@@ -21,6 +21,7 @@ from keras_finetune.tasks.answer_search import (
 )
 from keras_finetune.tasks.answer_targets import alignment_report, count_inexact
 from keras_finetune.tasks.answer_windows import Windows, choose_layout
+from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
 from keras_finetune.tasks.question_reader import QuestionReader
 
@@ -106,8 +107,7 @@ class QuestionAnswering:
                 "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
-        if max_length < 8:
-            raise ValueError(f"max_length must be at least 8. Received: {max_length!r}")
+        self.max_length = checked_length("max_length", max_length, 8)
         if not 0 <= stride < max_length:
             raise ValueError(
                 "stride, the tokens that neighbouring windows share, must be from 0 to max_length "
@@ -125,7 +125,6 @@ class QuestionAnswering:
         if f1_by not in ("words", "characters"):
             raise ValueError(f'f1_by must be "words" or "characters". Received: {f1_by!r}')
         self.tokenizer = tokenizer
-        self.max_length = max_length
         self.stride = stride
         self.max_answer_length = max_answer_length
         self.question = question

@@ -12,6 +12,8 @@ from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
+from keras_finetune.models.arguments import check_flag
+from keras_finetune.tasks.arguments import checked_length, label_names, text_columns
 from keras_finetune.tasks.encoding import encoded_store, token_columns
 from keras_finetune.tasks.fitting import (
     check_backbone,
@@ -62,21 +64,16 @@ class TextClassification:
         multi_label: bool = False,
         segment_ids: bool | None = None,
     ) -> None:
-        self.labels = [str(name) for name in labels]
-        if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2 - multi_label:
-            raise ValueError(
-                f"labels must be at least two different names. Received: {list(labels)!r}"
-            )
+        check_flag(multi_label=multi_label)
+        self.labels = label_names(labels, least=1 if multi_label else 2)
         if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
             raise ValueError(
                 "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
-        if max_length < 3:
-            raise ValueError(f"max_length must be at least 3. Received: {max_length!r}")
         self.tokenizer = tokenizer
-        self.max_length = max_length
-        self.text = (text,) if isinstance(text, str) else tuple(text)
+        self.max_length = checked_length("max_length", max_length, 3)
+        self.text = text_columns(text)
         self.label = label
         self.multi_label = multi_label
         self.segment_ids = segment_ids

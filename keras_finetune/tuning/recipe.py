@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_finetune.models.arguments import check_flag
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tuning.grouped_optimizer import GroupedOptimizer
 from keras_finetune.tuning.groups import (
@@ -112,10 +113,7 @@ def make_recipe(
             f"{did_you_mean(str(schedule), DECAYS)} A keras LearningRateSchedule goes in as "
             "learning_rate."
         )
-    if not isinstance(gradient_checkpointing, bool):
-        raise ValueError(
-            f"gradient_checkpointing must be True or False. Received: {gradient_checkpointing!r}."
-        )
+    check_flag(gradient_checkpointing=gradient_checkpointing)
     template = _template(optimizer)
     if learning_rate is None:
         own = template._learning_rate

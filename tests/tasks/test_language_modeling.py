@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_finetune import FineTuner, models
-from keras_finetune.tasks import LanguageModeling
+from keras_finetune.tasks import LanguageModeling, MaskedLanguageModeling
 
 
 @pytest.fixture
@@ -74,3 +74,11 @@ def test_backbones_that_see_the_future_are_refused(task, tokenizer):
     backbone = models.lstm_encoder(tokenizer.vocab_size, hidden_dim=16, bidirectional=True)
     with pytest.raises(ValueError, match="causal"):
         task.build(backbone)
+
+
+def test_a_length_that_is_no_int(tokenizer):
+    for task in (LanguageModeling, MaskedLanguageModeling):
+        with pytest.raises(
+            ValueError, match="max_length must be an int of at least 1. Received: 8.5"
+        ):
+            task(tokenizer, max_length=8.5)

@@ -262,7 +262,7 @@ def test_bad_rows(words, rows, spoil, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_length": 4}, "max_length must be at least 8"),
+        ({"max_length": 4}, "max_length must be an int of at least 8"),
         ({"stride": 32}, "stride=10. Received: stride=32"),
         ({"max_answer_length": 0}, "max_answer_length must be"),
         ({"null_position": "middle"}, "null_position must be"),

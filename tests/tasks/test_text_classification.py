@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -192,7 +194,16 @@ def test_one_class_only_and_classes_unseen_in_training(task, backbone, reviews):
     [
         ({"labels": ["only"]}, "at least two"),
         ({"labels": ["a", "a"]}, "at least two different"),
+        ({"labels": "ab"}, "at least two different names.* Received: 'ab'"),
+        ({"labels": ["a", None]}, r"label_names\(\) finds. Received: \['a', None\]"),
+        ({"labels": None}, "at least two different names.* Received: None"),
         ({"max_length": 1}, "max_length must be"),
+        ({"max_length": 8.0}, "max_length must be an int of at least 3. Received: 8.0"),
+        ({"max_length": None}, "max_length must be an int of at least 3. Received: None"),
+        ({"text": ("a", "b", "c")}, "text must be the name of a column.* Received: text="),
+        ({"text": ()}, "text must be the name of a column"),
+        ({"text": 3}, "text must be the name of a column"),
+        ({"multi_label": "yes"}, "multi_label must be True or False. Received: 'yes'"),
         ({"tokenizer": "bert"}, "Tokenizer.train"),
     ],
 )
@@ -200,6 +211,11 @@ def test_task_refuses(tokenizer, arguments, message):
     given = {"labels": ["a", "b"], "tokenizer": tokenizer, **arguments}
     with pytest.raises(ValueError, match=message):
         TextClassification(**given)
+
+
+def test_lengths_of_numpy_are_ints(tokenizer):
+    task = TextClassification(np.array(["a", "b"]), tokenizer, max_length=np.int64(8))
+    assert json.loads(json.dumps(task.get_config()))["max_length"] == 8
 
 
 def test_predict_refuses_one_string(task, backbone):

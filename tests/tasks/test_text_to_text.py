@@ -297,8 +297,8 @@ def test_before_build_the_kind_of_model_is_not_known(both_languages):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_length": 2}, "max_length must be at least 3"),
-        ({"max_target_length": 1}, "max_target_length must be at least 2"),
+        ({"max_length": 2}, "max_length must be an int of at least 3"),
+        ({"max_target_length": 1}, "max_target_length must be an int of at least 2"),
         ({"label_smoothing": 1.0}, "label_smoothing must be"),
         ({"source": "zh"}, "two columns"),
         ({"tokenizer": "bert"}, "must be a keras_finetune.data.Tokenizer"),
