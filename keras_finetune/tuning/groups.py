@@ -1,5 +1,6 @@
 """Learning rates by group of layers, resolved to exact variables."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Real
@@ -104,10 +105,12 @@ def checked_rates(
             '{"backbone": 2e-5, "head": 1e-3}.'
         )
     for name, rate in rates.items():
-        if not isinstance(rate, LearningRateSchedule) and not (_is_number(rate) and rate >= 0):
+        if isinstance(rate, LearningRateSchedule):
+            continue
+        if not _is_number(rate) or not 0 <= rate < math.inf:
             raise ValueError(
-                f"A learning rate must be a float >= 0 or a keras LearningRateSchedule. "
-                f"Received for {name!r}: {rate!r}"
+                "A learning rate must be a float >= 0, not infinite, or a keras "
+                f"LearningRateSchedule. Received for {name!r}: {rate!r}"
             )
     return rates
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.backends
         ({"schedule": "cosin"}, "Did you mean"),
         ({"learning_rate": {"hed": 1e-3, "*": 1e-4}}, "Did you mean"),
         ({"learning_rate": "fast"}, "must be a float"),
+        ({"learning_rate": math.inf}, "must be a float >= 0, not infinite"),
         ({"learning_rate": {}}, "learning_rate names no layers"),
         ({"layer_decay": 2.0}, "layer_decay"),
         ({"layer_decay": "a"}, r"layer_decay must be in \(0, 1\]. Received: 'a'"),
