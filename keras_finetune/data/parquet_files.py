@@ -15,16 +15,19 @@ def read_parquet(path: str | Path) -> Examples:
 
     Raises:
         ImportError: `pyarrow` is not installed.
-        ValueError: Two columns have one name, or there are no rows.
+        ValueError: It is no whole Parquet file, two columns have one name, or there are no rows.
     """
     try:
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(f'Reading "{path}" needs pyarrow: pip install pyarrow') from error
     path = Path(path)
-    with pyarrow.parquet.ParquetFile(path) as file:
-        columns, num_rows = file.schema_arrow.names, file.metadata.num_rows
-        noted = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            columns, num_rows = file.schema_arrow.names, file.metadata.num_rows
+            noted = (file.schema_arrow.metadata or {}).get(b"huggingface", b"{}")
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path}: no whole Parquet file ({error}). Copy it again.") from error
     features = json.loads(noted).get("info", {}).get("features", {})
     if len(set(columns)) < len(columns):
         raise ValueError(f"{path}: the columns need names that differ; they are {columns}")

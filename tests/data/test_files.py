@@ -199,6 +199,16 @@ def test_parquet_with_two_columns_of_one_name(tmp_path: Path) -> None:
         read_file(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"text,label\n" * 9])
+def test_a_broken_parquet_file(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"a\.parquet: no whole Parquet file \(.*\)\. Copy it again"
+    ):
+        read_file(tmp_path / "a.parquet")
+
+
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
