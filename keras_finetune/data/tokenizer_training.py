@@ -1,7 +1,7 @@
 """Train a tokenizer on one's own text."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 import tokenizers
@@ -14,6 +14,7 @@ from keras_finetune.suggest import did_you_mean
 
 KINDS = ("bpe", "wordpiece", "char")
 _BATCH = 1_000
+_NO_TEXTS = "texts is empty: there is nothing to train the tokenizer on"
 
 
 def train_tokenizer(
@@ -31,6 +32,8 @@ def train_tokenizer(
         raise ValueError(f'kind="{kind}": there are {", ".join(KINDS)}.{did_you_mean(kind, KINDS)}')
     if isinstance(texts, str):
         raise ValueError("texts is one str; pass an iterable of texts, for example [text]")
+    if isinstance(texts, Sized) and not len(texts):
+        raise ValueError(_NO_TEXTS)
     smallest = len(special_tokens) + (256 if kind == "bpe" else 1)  # bpe: a token a byte
     if vocab_size < smallest:
         raise ValueError(f"vocab_size={vocab_size} is too small: {kind} needs {smallest} or more")
@@ -119,5 +122,5 @@ def _batches(texts: Iterable[str], progress: bool) -> Iterator[list[str]]:
             yield batch
             batch = []
     if row < 0:
-        raise ValueError("texts is empty: there is nothing to train the tokenizer on")
+        raise ValueError(_NO_TEXTS)
     yield batch

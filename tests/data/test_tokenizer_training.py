@@ -90,6 +90,7 @@ def test_progress_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     ("texts", "options", "message"),
     [
         ([], {}, "texts is empty"),
+        ([], {"vocab_size": 100}, "texts is empty"),
         ("a text", {}, r"one str; pass an iterable of texts"),
         (["a", None], {}, r"Row 1: the text is None"),
         (["a", "b\ud800"], {}, r"Row 1: the text has half a character .* Repair it"),
