@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.data.fingerprint import combine, hash_chunks
+from keras_finetune.data.int_checks import check_int
 from keras_finetune.data.label_names import distinct_labels
 from keras_finetune.suggest import did_you_mean
 
@@ -199,6 +200,7 @@ class Examples:
 
     def head(self, n: int) -> "Examples":
         """Keep the first `n` rows, or all of them if there are fewer."""
+        check_int("n", n, 0)
 
         def factory() -> Iterator[Chunk]:
             left = n
@@ -208,7 +210,7 @@ class Examples:
                 if left <= 0:
                     return
 
-        known = None if self._num_rows is None else min(max(n, 0), self._num_rows)
+        known = None if self._num_rows is None else min(n, self._num_rows)
         return Examples(
             factory,
             self.columns,

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_finetune.data.buckets import bucket_widths
+from keras_finetune.data.int_checks import check_int
 
 
 class Batch(NamedTuple):
@@ -132,6 +133,22 @@ def make_plan(
     return plan if process_count == 1 else _share(plan, process_index, process_count)
 
 
+def check_sizes(batch_size: Any, tokens_per_batch: Any) -> None:
+    """Require what says how large a batch is to be an int of at least 1; one of both may be None.
+
+    Args:
+        batch_size: Rows in a batch.
+        tokens_per_batch: Tokens in a batch, in its place.
+
+    Raises:
+        ValueError: One is no int, or is below 1.
+    """
+    if tokens_per_batch is not None:
+        check_int("tokens_per_batch", tokens_per_batch, 1)
+    if tokens_per_batch is None or batch_size is not None:
+        check_int("batch_size", batch_size, 1)
+
+
 def _bucketed(
     lengths: np.ndarray, widths: np.ndarray, sizes: np.ndarray, rng: np.random.Generator
 ) -> Plan:
@@ -187,14 +204,9 @@ def _check(
     seed: int,
     epoch: int,
 ) -> None:
-    for name, value, least in (
-        ("batch_size", batch_size, 1),
-        ("tokens_per_batch", tokens_per_batch, 1),
-        ("seed", seed, 0),
-        ("epoch", epoch, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name} must be at least {least}. Received: {value!r}")
+    check_sizes(batch_size, tokens_per_batch)
+    check_int("seed", seed, 0)
+    check_int("epoch", epoch, 0)
     if (np.diff(widths) <= 0).any() or not len(widths):
         raise ValueError(f"widths must ascend. Received: {widths.tolist()}")
     longest = int(lengths.max())

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from keras_finetune.tuning.argument_checks import is_int
+from keras_finetune.data.int_checks import check_int
 
 
 def checked_length(name: str, value: Any, least: int) -> int:
@@ -17,8 +17,7 @@ def checked_length(name: str, value: Any, least: int) -> int:
     Raises:
         ValueError: It is no int, or below that.
     """
-    if not is_int(value) or value < least:
-        raise ValueError(f"{name} must be an int of at least {least}. Received: {value!r}")
+    check_int(name, value, least)
     return int(value)
 
 

@@ -4,12 +4,13 @@ import inspect
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import keras
 
+from keras_finetune.data.int_checks import is_int
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tuning.data_kinds import is_tf_dataset
 
@@ -48,11 +49,6 @@ def check_arguments(
             raise TypeError(
                 f"{ours.__name__} takes no argument {name!r}.{hint or did_you_mean(now, known)}"
             )
-
-
-def is_int(value: Any) -> TypeGuard[int]:
-    """Tell whether a value is an int, Python's or NumPy's, and no bool."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_count(**values: Any) -> None:

@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import keras
 
+from keras_finetune.data.int_checks import is_int
 from keras_finetune.models import RelativePositionBias
 from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.suggest import did_you_mean
-from keras_finetune.tuning.argument_checks import is_int
 
 Selection: TypeAlias = (
     str

@@ -99,6 +99,9 @@ def test_head_reads_no_more_than_it_needs() -> None:
     assert len(read) == 7
     assert len(examples.head(5000)) == 1000
     assert len(examples.head(0)) == 0
+    for wrong in (1.5, -1):
+        with pytest.raises(ValueError, match=f"n must be an int of at least 0. Received: {wrong}"):
+            examples.head(wrong)
 
 
 def test_rename_and_pick() -> None:

@@ -78,7 +78,5 @@ def test_backbones_that_see_the_future_are_refused(task, tokenizer):
 
 def test_a_length_that_is_no_int(tokenizer):
     for task in (LanguageModeling, MaskedLanguageModeling):
-        with pytest.raises(
-            ValueError, match="max_length must be an int of at least 1. Received: 8.5"
-        ):
+        with pytest.raises(ValueError, match=r"max_length must be an int of at least 1.* 8\.5"):
             task(tokenizer, max_length=8.5)
