@@ -1,6 +1,8 @@
 """Checks of builder and layer arguments, made before anything is built."""
 
+import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,6 +25,38 @@ def check_keras_model(what: str, model: Any) -> None:
     has_model = isinstance(getattr(model, "model", None), keras.Model)
     give = "its attribute `model`" if has_model else "such a model"
     raise ValueError(f"{what} needs a Keras model. Received {type(model).__name__}. Give {give}.")
+
+
+def checked_path(name: str, value: Any) -> Path:
+    """Return what was given as a path as one.
+
+    Args:
+        name: The argument's name.
+        value: What was received.
+
+    Raises:
+        ValueError: It is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        hint = " The model comes before it." if isinstance(value, keras.Model) else ""
+        raise ValueError(
+            f"{name} must be a path, a str or a pathlib.Path. Received: {value!r:.80}.{hint}"
+        )
+    return Path(value)
+
+
+def check_directory(directory: Path) -> None:
+    """Require a directory, which need not exist yet, to have no file in its place or above it.
+
+    Args:
+        directory: The place.
+
+    Raises:
+        ValueError: There is one.
+    """
+    for place in (directory, *directory.parents):
+        if place.exists() and not place.is_dir():
+            raise ValueError(f'"{place}" is a file; a directory is needed.')
 
 
 def check_positive(**values: Any) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_finetune import models
 from keras_finetune.data import Tokenizer
+from keras_finetune.models.arguments import check_flag, checked_path
 from keras_finetune.models.quantizing import few_objects_to_collect
 from keras_finetune.pretrained.checkpoint import (
     Checkpoint,
@@ -65,8 +66,8 @@ def load_pretrained(
 
     Raises:
         FileNotFoundError: Something is missing there.
-        ValueError: A file is malformed or unsafe, the model is of an unknown kind, or tensors or
-            tokenizer do not fit the config.
+        ValueError: An argument is of a wrong kind, a file is malformed or unsafe, the model is of
+            an unknown kind, or tensors or tokenizer do not fit the config.
         ConnectionError: The hub cannot be reached and its cache does not have the model.
 
     Example:
@@ -81,7 +82,9 @@ def load_pretrained(
     for name, value, known in (("dtype", dtype, DTYPES), ("quantize", quantize, QUANTIZATIONS)):
         if value is not None and value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}. Received: {value!r}.")
-    source = download(str(path)) if str(path).startswith("hf://") else Path(path)
+    check_flag(head=head)
+    local = checked_path("path", path)
+    source = download(str(path)) if str(path).startswith("hf://") else local
     config, weights, tokenizer = _open(source)
     family = family_of(config)
     config = family.complete(config, weights)

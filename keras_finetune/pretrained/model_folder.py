@@ -4,6 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from keras_finetune.models.arguments import check_directory
+
 # They belong to one model, and are of no use to another.
 _OF_ONE_MODEL = {
     "added_tokens.json",
@@ -26,10 +28,9 @@ def check_target(directory: Path) -> None:
     """Refuse a place for a model where something else is.
 
     Raises:
-        ValueError: `directory` is a file, or holds something that is no model.
+        ValueError: `directory` is a file or in one, or holds something that is no model.
     """
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f'"{directory}" is a file; a directory is needed.')
+    check_directory(directory)
     held = directory.exists() and any(directory.iterdir())
     if held and not (directory / "config.json").exists():
         raise ValueError(

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from keras_finetune.data import Tokenizer
 from keras_finetune.models import PositionEmbedding
-from keras_finetune.models.arguments import check_keras_model
+from keras_finetune.models.arguments import check_keras_model, checked_path
 from keras_finetune.pretrained.architecture import (
     backbone_of,
     differences,
@@ -75,7 +75,7 @@ def save_pretrained(
         >>> sorted(path.name for path in directory.iterdir())
         ['config.json', 'model.safetensors']
     """
-    directory = Path(directory)
+    directory = checked_path("directory", directory)
     check_target(directory)
     check_keras_model("save_pretrained", model)
     before = config_beside(tokenizer, model) or {}

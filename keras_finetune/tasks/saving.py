@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_finetune.data import Tokenizer
-from keras_finetune.models.arguments import check_keras_model
+from keras_finetune.models.arguments import check_directory, check_keras_model, checked_path
 from keras_finetune.suggest import did_you_mean
 from keras_finetune.tasks.fitting import hand_on
 from keras_finetune.tasks.instruction_tuning import InstructionTuning
@@ -50,10 +50,11 @@ def save(task: Any, model: keras.Model, directory: "str | os.PathLike[str]") -> 
         The folder.
 
     Raises:
-        ValueError: `model` is no Keras model.
+        ValueError: `model` is no Keras model, or `directory` no path or that of a file.
     """
+    directory = checked_path("directory", directory)
     check_keras_model("Saving a task", model)
-    directory = Path(directory)
+    check_directory(directory)
     directory.mkdir(parents=True, exist_ok=True)
     described = {"task": type(task).__name__, **task.get_config()}
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=directory) as folder:
@@ -82,7 +83,7 @@ def load(directory: "str | os.PathLike[str]") -> tuple[Any, keras.Model]:
     Raises:
         ValueError: The folder is not one that `save` wrote.
     """
-    directory = Path(directory)
+    directory = checked_path("directory", directory)
     missing = [
         name
         for name in ("task.json", "tokenizer.json", "model.keras")

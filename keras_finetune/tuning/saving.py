@@ -6,6 +6,8 @@ from pathlib import Path
 
 import keras
 
+from keras_finetune.models.arguments import check_directory, checked_path
+
 
 def save_without_optimizer(model: keras.Model, path: "str | os.PathLike[str]") -> Path:
     """Write a model to a `.keras` file without its optimizer.
@@ -20,9 +22,10 @@ def save_without_optimizer(model: keras.Model, path: "str | os.PathLike[str]") -
     Returns:
         The path.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if path.suffix != ".keras":
         raise ValueError(f"The path must end in .keras. Received: {str(path)!r}")
+    check_directory(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}-{secrets.token_hex(4)}.keras")
     optimizer, compiled = getattr(model, "optimizer", None), model.compiled

@@ -59,3 +59,10 @@ def test_quantize(directory, batch, monkeypatch):
         found = np.abs(got - expected)[inputs["padding_mask"]].mean()
         assert 0 < found < error, (kind, found)
     assert min(frozen) > 0  # Keras collects garbage for each weight, of few objects.
+
+
+def test_arguments_of_a_wrong_kind(tmp_path):
+    with pytest.raises(ValueError, match=r"path must be a path, a str or .* Received: None\.$"):
+        kft.load_pretrained(None)
+    with pytest.raises(ValueError, match=r"head must be True or False\. .*'classification'"):
+        kft.load_pretrained(tmp_path, head="classification")

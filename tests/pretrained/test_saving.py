@@ -260,6 +260,10 @@ def test_something_else_is_not_replaced(backbone, tmp_path):
         kft.save_pretrained(backbone, tmp_path)
     with pytest.raises(ValueError, match="is a file"):
         kft.save_pretrained(backbone, tmp_path / "thesis.txt")
+    with pytest.raises(ValueError, match=r"directory must be a path.* Received: None\.$"):
+        kft.save_pretrained(backbone, None)
+    with pytest.raises(ValueError, match=r"directory must be a path.* The model comes before it"):
+        kft.save_pretrained("path", backbone)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

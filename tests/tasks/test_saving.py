@@ -90,6 +90,19 @@ def test_a_folder_is_for_another_function_than_load_model(tmp_path):
         load_model(tmp_path)
 
 
+def test_a_place_that_is_no_folder(tokenizer, backbone, tmp_path):
+    task = tasks.TextClassification(["bad", "good"], tokenizer, max_length=8)
+    model = task.build(backbone)
+    with pytest.raises(ValueError, match=r"directory must be a path.* Received: None\.$"):
+        tasks.save(task, model, None)
+    with pytest.raises(ValueError, match=r"directory must be a path.* The model comes before it"):
+        tasks.save(task, str(tmp_path), model)
+    (tmp_path / "file.csv").touch()
+    for place in ("file.csv", "file.csv/deeper/saved"):
+        with pytest.raises(ValueError, match=r'file\.csv" is a file; a directory is needed'):
+            tasks.save(task, model, tmp_path / place)
+
+
 def test_a_save_that_is_broken_off(tokenizer, backbone, tmp_path, monkeypatch):
     """Never a new model beside the labels of an older task."""
     first, second = (

@@ -1,6 +1,7 @@
 import keras
 import pytest
 
+from keras_finetune import FineTuner
 from keras_finetune.tuning.saving import save_without_optimizer
 
 pytestmark = pytest.mark.backends
@@ -28,6 +29,14 @@ def test_nothing_is_left_where_writing_fails(model, tmp_path, monkeypatch):
         save_without_optimizer(model, tmp_path / "old.keras")
     assert [each.name for each in tmp_path.iterdir()] == ["old.keras"]
     assert (tmp_path / "old.keras").read_bytes() == b"old"
+
+
+def test_a_place_for_no_file(model, tmp_path):
+    with pytest.raises(ValueError, match=r"path must be a path, a str or .* Received: None\.$"):
+        FineTuner(model).save(None)
+    (tmp_path / "file.csv").touch()
+    with pytest.raises(ValueError, match=r'file\.csv" is a file; a directory is needed'):
+        FineTuner(model).save(tmp_path / "file.csv" / "model.keras")
 
 
 def test_suffix():
