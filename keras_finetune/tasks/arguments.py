@@ -54,7 +54,7 @@ def label_names(labels: Any, *, least: int = 2) -> list[str]:
     names = [str(name) for name in given if name is not None]
     if len(set(names)) < max(len(given), least):
         raise ValueError(
-            "labels must be a list of at least two different names, such as those that "
+            f"labels must be a list of {least} different names or more, such as those that "
             f"keras_finetune.data.read(...).label_names() finds. Received: {labels!r}"
         )
     return names
