@@ -7,7 +7,7 @@ from keras_finetune.device import on_gpu
 
 _FEWEST_BUCKETS, _MOST_BUCKETS = 2, 24
 # What a width costs: TensorFlow compiles some kernels, JAX the whole step, PyTorch nothing.
-_BUCKETS_OF_ROOT = {"tensorflow": 0.75, "jax": 0.3, "torch": 3.0}
+_BUCKETS_OF_ROOT = {"tensorflow": 1.0, "jax": 0.3, "torch": 3.0}
 # XLA compiles a step for a GPU as long as hundreds of them run.
 _BUCKETS_OF_ROOT_ON_GPU = 0.05
 
@@ -21,7 +21,7 @@ def choose_num_buckets(num_batches: float, fewest: int = _FEWEST_BUCKETS) -> int
     A width costs compilation, once. The padding left is about inverse to the number of widths, so
     that the number at which another does not pay grows with the root of the batches. TensorFlow's
     factor is that of a small transformer on a CPU over three epochs, where a width takes as long to
-    compile as a batch or two to compute; that of a GPU is such a model's with JAX on one, some 700
+    compile as two batches to compute; that of a GPU is such a model's with JAX on one, some 700
     batches. Those of the others are guesses beside them.
 
     Args:
@@ -33,7 +33,7 @@ def choose_num_buckets(num_batches: float, fewest: int = _FEWEST_BUCKETS) -> int
 
     Example:
         >>> [choose_num_buckets(n) for n in (10, 100, 10_000)]
-        [2, 8, 24]
+        [3, 10, 24]
     """
     of_root = _BUCKETS_OF_ROOT.get(keras.backend.backend(), 1.0)
     if on_gpu() and keras.backend.backend() != "torch":
