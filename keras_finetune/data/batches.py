@@ -8,8 +8,8 @@ import numpy as np
 from keras_finetune.data.weak_call import weakly
 
 _BATCHES_AHEAD = 4
-# One batch a call took 4% of the time of training an LSTM on a CPU; from 16 no more is gained than
-# the longer graph takes to start.
+# One batch a call took 4% of the time of training an LSTM on a CPU; 16 gain no more than the longer
+# graph takes to start at every epoch.
 _BATCHES_OF_A_CALL = 8
 _BYTES_OF_A_CALL = 1_000_000
 # Larger calls make the reading of a data set begin later: so many must gain it back.
