@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_finetune.data.fingerprint import combine, hash_chunks
-from keras_finetune.data.int_checks import check_int
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.data.label_names import distinct_labels
 from keras_finetune.suggest import did_you_mean
 
@@ -200,7 +200,7 @@ class Examples:
 
     def head(self, n: int) -> "Examples":
         """Keep the first `n` rows, or all of them if there are fewer."""
-        check_int("n", n, 0)
+        checked_int("n", n, 0)
 
         def factory() -> Iterator[Chunk]:
             left = n

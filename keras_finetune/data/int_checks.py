@@ -9,8 +9,8 @@ def is_int(value: Any) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_int(name: str, value: Any, least: int) -> None:
-    """Require an int, Python's or NumPy's, that is not too small.
+def checked_int(name: str, value: Any, least: int) -> int:
+    """Return an int, Python's or NumPy's, as Python's, which JSON takes.
 
     Args:
         name: The argument's name.
@@ -22,3 +22,4 @@ def check_int(name: str, value: Any, least: int) -> None:
     """
     if not is_int(value) or value < least:
         raise ValueError(f"{name} must be an int of at least {least}. Received: {value!r}")
+    return int(value)

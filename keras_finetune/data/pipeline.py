@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_finetune.data.batches import batches_dataset, count_batches_of_a_call
 from keras_finetune.data.buckets import bucket_widths, choose_num_buckets
-from keras_finetune.data.int_checks import check_int
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.data.plan import Plan, check_sizes, make_plan
 from keras_finetune.data.store import Store
 
@@ -96,7 +96,7 @@ def make_dataset(
         [(2, 4)]
     """
     check_sizes(batch_size, tokens_per_batch)
-    check_int("seed", seed, 0)
+    checked_int("seed", seed, 0)
     names = (ragged,) if isinstance(ragged, str) else tuple(ragged)
     lengths = np.sum([store.lengths(name) for name in names], axis=0)
     widths = None

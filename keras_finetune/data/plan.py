@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_finetune.data.buckets import bucket_widths
-from keras_finetune.data.int_checks import check_int
+from keras_finetune.data.int_checks import checked_int
 
 
 class Batch(NamedTuple):
@@ -144,9 +144,9 @@ def check_sizes(batch_size: Any, tokens_per_batch: Any) -> None:
         ValueError: One is no int, or is below 1.
     """
     if tokens_per_batch is not None:
-        check_int("tokens_per_batch", tokens_per_batch, 1)
+        checked_int("tokens_per_batch", tokens_per_batch, 1)
     if tokens_per_batch is None or batch_size is not None:
-        check_int("batch_size", batch_size, 1)
+        checked_int("batch_size", batch_size, 1)
 
 
 def _bucketed(
@@ -205,8 +205,8 @@ def _check(
     epoch: int,
 ) -> None:
     check_sizes(batch_size, tokens_per_batch)
-    check_int("seed", seed, 0)
-    check_int("epoch", epoch, 0)
+    checked_int("seed", seed, 0)
+    checked_int("epoch", epoch, 0)
     if (np.diff(widths) <= 0).any() or not len(widths):
         raise ValueError(f"widths must ascend. Received: {widths.tolist()}")
     longest = int(lengths.max())

@@ -3,23 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from keras_finetune.data.int_checks import check_int
-
-
-def checked_length(name: str, value: Any, least: int) -> int:
-    """Return a number of tokens as an int of Python's, which JSON takes.
-
-    Args:
-        name: The argument's name.
-        value: What it was given.
-        least: int, the smallest that makes sense.
-
-    Raises:
-        ValueError: It is no int, or below that.
-    """
-    check_int(name, value, least)
-    return int(value)
-
 
 def text_columns(text: Any) -> tuple[str, ...]:
     """Return the names of one text column or two.

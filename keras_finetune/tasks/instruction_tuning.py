@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.generation.generating import generate
-from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.conversations import ConversationEncoder
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
@@ -65,7 +65,7 @@ class InstructionTuning:
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
         self.tokenizer = None if tokenizer is None else _with_template(tokenizer, chat_template)
-        self.max_length = checked_length("max_length", max_length, 2)
+        self.max_length = checked_int("max_length", max_length, 2)
         self.messages = messages
         self.chat_template = chat_template
 

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.models.token_accuracy import TokenAccuracy
-from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.fitting import (
     check_backbone,
     check_packing,
@@ -55,7 +55,7 @@ class LanguageModeling:
         separate_texts: bool = False,
     ) -> None:
         self.tokenizer = tokenizer
-        self.max_length = checked_length("max_length", max_length, 1)
+        self.max_length = checked_int("max_length", max_length, 1)
         self.text = text
         self.separate_texts = separate_texts
 

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.models import masked_language_model
-from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.fitting import (
     check_backbone,
     check_packing,
@@ -73,7 +73,7 @@ class MaskedLanguageModeling:
         if not 0 < mask_rate < 1:
             raise ValueError(f"mask_rate must be between 0 and 1. Received: {mask_rate!r}")
         self.tokenizer = tokenizer
-        self.max_length = checked_length("max_length", max_length, 1)
+        self.max_length = checked_int("max_length", max_length, 1)
         self.text = text
         self.mask_rate = mask_rate
         self.whole_word = whole_word

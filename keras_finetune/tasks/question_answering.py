@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Tokenizer, make_dataset, read
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.evaluation import SquadScores, answer_scores, squad_scores
 from keras_finetune.models import question_answerer
 from keras_finetune.models.question_answerer import span_accuracy, span_loss
@@ -21,7 +22,6 @@ from keras_finetune.tasks.answer_search import (
 )
 from keras_finetune.tasks.answer_targets import alignment_report, count_inexact
 from keras_finetune.tasks.answer_windows import Windows, choose_layout
-from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
 from keras_finetune.tasks.question_reader import QuestionReader
 
@@ -107,7 +107,7 @@ class QuestionAnswering:
                 "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
-        self.max_length = checked_length("max_length", max_length, 8)
+        self.max_length = checked_int("max_length", max_length, 8)
         if not 0 <= stride < max_length:
             raise ValueError(
                 "stride, the tokens that neighbouring windows share, must be from 0 to max_length "

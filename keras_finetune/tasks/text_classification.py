@@ -9,11 +9,12 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
 from keras_finetune.models.arguments import check_flag
-from keras_finetune.tasks.arguments import checked_length, label_names, text_columns
+from keras_finetune.tasks.arguments import label_names, text_columns
 from keras_finetune.tasks.encoding import encoded_store, token_columns
 from keras_finetune.tasks.fitting import (
     check_backbone,
@@ -72,7 +73,7 @@ class TextClassification:
                 f"Tokenizer.load(path). Received: {tokenizer!r}"
             )
         self.tokenizer = tokenizer
-        self.max_length = checked_length("max_length", max_length, 3)
+        self.max_length = checked_int("max_length", max_length, 3)
         self.text = text_columns(text)
         self.label = label
         self.multi_label = multi_label

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 
 from keras_finetune.data import Examples, Store, Tokenizer, make_dataset, read
+from keras_finetune.data.int_checks import checked_int
 from keras_finetune.evaluation.text_scores import listed_references
 from keras_finetune.generation.generating import generate
 from keras_finetune.models.features import backbone_inputs
 from keras_finetune.models.smoothed_crossentropy import check_label_smoothing
-from keras_finetune.tasks.arguments import checked_length
 from keras_finetune.tasks.encoding import encoded_store
 from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
 from keras_finetune.tasks.language_modeling import compile_for_tokens
@@ -75,8 +75,8 @@ class TextToText:
         self.tokenizer = tokenizer
         self.source = source
         self.target = target
-        self.max_length = checked_length("max_length", max_length, 3)
-        self.max_target_length = checked_length("max_target_length", max_target_length, 2)
+        self.max_length = checked_int("max_length", max_length, 3)
+        self.max_target_length = checked_int("max_target_length", max_target_length, 2)
         self.separator = separator
         self.label_smoothing = label_smoothing
         self.decoder_only = decoder_only
