@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data.batches import without_autotuning
+from keras_finetune.tuning.numpy_batches import NumpyBatches
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,11 @@ def is_tf_dataset(x: Any) -> bool:
 def as_keras_reads(x: Any) -> Any:
     """Return data as Keras is to read it.
 
-    A `tf.data.Dataset` whose options do not say otherwise is read without autotuning.
+    One of this library is read without TensorFlow on JAX and PyTorch. A `tf.data.Dataset` whose
+    options do not say otherwise is read without autotuning.
     """
+    if hasattr(x, "plan") and keras.backend.backend() != "tensorflow":
+        return NumpyBatches(x)
     if not is_tf_dataset(x) or x.options().autotune.enabled is not None:
         return x
     return without_autotuning(x)

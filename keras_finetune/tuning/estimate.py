@@ -13,7 +13,7 @@ from rich.table import Table
 
 from keras_finetune.device import on_gpu
 from keras_finetune.tuning.compilation import Compilation
-from keras_finetune.tuning.data_kinds import FitData, count_steps
+from keras_finetune.tuning.data_kinds import FitData, as_keras_reads, count_steps
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
@@ -179,9 +179,9 @@ def _measure(
         steps_per_execution(model, at_once, cut_data),
     ):
         model.fit(
-            cut_data.x,
+            as_keras_reads(cut_data.x),
             cut_data.y,
-            validation_data=cut_data.validation_data,
+            validation_data=as_keras_reads(cut_data.validation_data),
             epochs=2,
             callbacks=[timer],
             **cut_data.fit_args,

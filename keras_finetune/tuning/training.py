@@ -11,6 +11,7 @@ from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.history import EpochCount, EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.nan_guard import NaNLossGuard
+from keras_finetune.tuning.numpy_batches import NumpyBatches
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
 
 
@@ -46,6 +47,9 @@ def train(
     recorder = EpochRecorder(history, data.x, count=count, initial_epoch=initial_epoch)
     # Where a backup put an earlier fit; Keras would begin this one there, too.
     model._initial_epoch = None
+    x, fit_args = as_keras_reads(data.x), data.fit_args
+    if isinstance(x, NumpyBatches):  # Keras would shuffle the steps of any other `PyDataset`.
+        fit_args = {**fit_args, "shuffle": False}
     at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
     with (
         maybe_checkpoint_blocks(model, gradient_checkpointing),
@@ -56,13 +60,13 @@ def train(
         meter = FitMeter(started, data.x, traces)
         try:
             found = model.fit(
-                as_keras_reads(data.x),
+                x,
                 data.y,
                 validation_data=as_keras_reads(data.validation_data),
                 epochs=epochs,
                 callbacks=[NaNLossGuard(data.x), EmptyDataGuard(), recorder, meter, *callbacks],
                 class_weight=class_weight,
-                **data.fit_args,
+                **fit_args,
             )
         except KeyboardInterrupt:
             recorder.record_unfinished()
