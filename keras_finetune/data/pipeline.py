@@ -174,7 +174,8 @@ def planned_dataset(
             tell.
     """
     counter = EpochCounter()
-    plan_of = functools.lru_cache(maxsize=2)(plan)  # Two: the end of an epoch may meet the next.
+    # Of the first all sizes are told, and the end of an epoch may meet the next.
+    plan_of = functools.lru_cache(maxsize=3)(plan)
 
     def batch(epoch: int, step: int) -> tuple[Any, ...]:
         rows, width = plan_of(epoch)[step]
@@ -199,7 +200,7 @@ def planned_dataset(
         signature = _signature(*(batch(0, step) for step in extremes))
     at_once = count_batches_of_a_call(largest, first.num_steps)
     dataset = batches_dataset(next_epoch, range(0, first.num_steps, at_once), batch, signature)
-    dataset.plan, dataset.epochs, dataset.shuffled = plan, counter, shuffled
+    dataset.plan, dataset.epochs, dataset.shuffled = plan_of, counter, shuffled
     dataset.start_at, dataset.read, dataset.seed = start_at, read, seed
     return dataset
 

@@ -306,7 +306,7 @@ class TextClassification:
         dataset = dataset.start_at(0)
         order = np.concatenate([batch.rows for batch in dataset.plan(0)])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
-        outputs[order] = model.predict(as_keras_reads(dataset), verbose=0)
+        outputs[order] = model.predict(as_keras_reads(dataset, model), verbose=0)
         check_outputs(outputs)
         if _gives_probabilities(model):
             return outputs

@@ -13,6 +13,7 @@ from keras_finetune.tuning.data_kinds import (
     count_rows,
     first_batch,
     is_arrays,
+    is_data_set,
     is_tf_dataset,
     split_rows,
 )
@@ -63,6 +64,11 @@ def check_fit_data(
     """
     if x is None:
         raise ValueError("fit needs data: fit(x, y) with arrays, or fit(dataset).")
+    if validation_split and is_data_set(x):
+        raise ValueError(
+            "validation_split divides arrays, not a data set. Divide the examples, with "
+            "keras_finetune.data.split, and give validation_data=task.dataset(...)."
+        )
     train_counts = check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:
         if train_counts is not None and validation_split and is_arrays(x):
@@ -146,6 +152,12 @@ def check_side(
         ValueError: As of `check_fit_data`.
     """
     _refuse_examples(side, x)
+    for name, given in (("y", y), ("sample_weight", weight)):
+        if given is not None and is_data_set(x):
+            raise ValueError(
+                f"The {side} is a data set, which itself gives labels and weights: (inputs, "
+                f"labels) or (inputs, labels, weights). Leave {name} out."
+            )
     if is_tf_dataset(x) and not _takes_raw_data(model):
         _check_spec(side, model, loss, x.element_spec)
     counts = getattr(x, "label_counts", None)

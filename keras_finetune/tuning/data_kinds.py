@@ -12,6 +12,8 @@ import numpy as np
 from keras_finetune.data.batches import without_autotuning
 from keras_finetune.tuning.numpy_batches import NumpyBatches
 
+_MOST_SHAPES = 24
+
 
 @dataclass(frozen=True)
 class FitData:
@@ -40,22 +42,37 @@ def is_tf_dataset(x: Any) -> bool:
     return tensorflow is not None and isinstance(x, tensorflow.data.Dataset)
 
 
-def as_keras_reads(x: Any) -> Any:
+def is_data_set(x: Any) -> bool:
+    """Tell whether this is a `tf.data.Dataset` or a `PyDataset`."""
+    return is_tf_dataset(x) or isinstance(x, keras.utils.PyDataset)
+
+
+def as_keras_reads(x: Any, model: keras.Model) -> Any:
     """Return data as Keras is to read it.
 
-    One of this library is read without TensorFlow on JAX and PyTorch. A `tf.data.Dataset` whose
-    options do not say otherwise is read without autotuning.
+    A data set of this library is read without TensorFlow on JAX and PyTorch. A `tf.data.Dataset`
+    whose options do not say otherwise is read without autotuning.
+
+    Args:
+        x: What goes into `fit`, `evaluate` or `predict`.
+        model: The model. One with such methods of its own, as KerasHub's tasks have, gets the
+            `tf.data.Dataset` that it may look for.
     """
-    if hasattr(x, "plan") and keras.backend.backend() != "tensorflow":
+    if hasattr(x, "plan") and keras.backend.backend() != "tensorflow" and _runs_as_keras(model):
         return NumpyBatches(x)
     if not is_tf_dataset(x) or x.options().autotune.enabled is not None:
         return x
     return without_autotuning(x)
 
 
+def _runs_as_keras(model: keras.Model) -> bool:
+    methods = ("fit", "evaluate", "predict")
+    return all(getattr(type(model), name) is getattr(keras.Model, name) for name in methods)
+
+
 def is_arrays(x: Any) -> bool:
     """Tell whether this is arrays or tensors, or a dict, list or tuple of them."""
-    if x is None or is_tf_dataset(x) or isinstance(x, keras.utils.PyDataset):
+    if x is None or is_data_set(x):
         return False
     leaves = keras.tree.flatten(x)
     return bool(leaves) and all(_is_array(leaf) or _is_plain(leaf) for leaf in leaves)
@@ -145,6 +162,29 @@ def count_steps(x: Any, fit_args: Mapping[str, Any]) -> int | None:
     return getattr(x, "num_batches", None)
 
 
+def count_shapes(x: Any, fit_args: Mapping[str, Any]) -> int:
+    """Return how many shapes batches have, or the most that they may have where that is not known.
+
+    Args:
+        x: What goes into `fit`.
+        fit_args: Further arguments of `fit`.
+
+    Example:
+        >>> count_shapes(np.zeros((100, 4)), {"batch_size": 32})
+        2
+    """
+    plan = getattr(x, "plan", None)
+    if plan is not None:
+        first = plan(0)
+        return len(set(zip(first.sizes.tolist(), first.widths.tolist(), strict=True)))
+    steps = count_steps(x, fit_args) or _MOST_SHAPES
+    has_one_width = is_arrays(x) or (
+        is_tf_dataset(x)
+        and all(None not in tuple(spec.shape)[1:] for spec in keras.tree.flatten(x.element_spec))
+    )
+    return min(steps, 2 if has_one_width else _MOST_SHAPES)  # The last batch may be smaller.
+
+
 def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
     """Return about how many tokens a batch has; of rows that are no sequences, how many rows.
 
@@ -161,17 +201,21 @@ def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
         first = plan(0)
         return int((first.sizes * first.widths).mean())
     if is_tf_dataset(x):
-        first = keras.tree.flatten(x.element_spec)[0]
-        is_integer = first.dtype.is_integer
-        shape = tuple(first.shape) if first.shape.rank else (1,)
-        rows = shape[0] or 32
+        spec = x.element_spec
+        leaves = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
+        rows = next((leaf.shape[0] for leaf in leaves if leaf.shape.rank), None) or 32
     else:
-        leaves = keras.tree.flatten(x if is_arrays(x) else first_batch(x))
-        array = next(leaf for leaf in leaves if leaf is not None)
-        shape, rows = tuple(array.shape), fit_args.get("batch_size") or 32
-        is_integer = "int" in str(getattr(array, "dtype", ""))
-    is_sequence = len(shape) > 2 or (len(shape) == 2 and is_integer)
-    return int(rows * ((shape[1] or 128) if is_sequence else 1))
+        batch = x if is_arrays(x) else first_batch(x)
+        leaves = keras.tree.flatten(batch[0] if isinstance(batch, tuple) else batch)
+        rows = fit_args.get("batch_size") or 32
+    return int(rows * max(map(_tokens_of_a_row, leaves), default=1))
+
+
+def _tokens_of_a_row(leaf: Any) -> int:
+    shape = tuple(getattr(leaf, "shape", None) or ())
+    dtype = str(getattr(getattr(leaf, "dtype", None), "name", getattr(leaf, "dtype", "")))
+    is_sequence = len(shape) > 2 or (len(shape) == 2 and "int" in dtype)
+    return (shape[1] or 128) if is_sequence else 1
 
 
 def first_batch(x: Any, side: str = "training data") -> Any:

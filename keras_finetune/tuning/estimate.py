@@ -17,6 +17,7 @@ from keras_finetune.tuning.data_kinds import FitData, as_keras_reads, count_step
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
+from keras_finetune.tuning.kernels import kernels_worth_compiling
 from keras_finetune.tuning.memory import forget_peak, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
@@ -175,13 +176,14 @@ def _measure(
     caching = not isinstance(kept, str)
     with (
         frozen_once(model, sample, PrefixCache(), epochs=2, cache_frozen=caching) as cut_data,
+        kernels_worth_compiling(model, data, epochs),
         maybe_checkpoint_blocks(model, recipe.gradient_checkpointing),
         steps_per_execution(model, at_once, cut_data),
     ):
         model.fit(
-            as_keras_reads(cut_data.x),
+            as_keras_reads(cut_data.x, model),
             cut_data.y,
-            validation_data=as_keras_reads(cut_data.validation_data),
+            validation_data=as_keras_reads(cut_data.validation_data, model),
             epochs=2,
             callbacks=[timer],
             **cut_data.fit_args,

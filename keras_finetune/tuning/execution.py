@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_finetune.models.fused import is_fusing
 from keras_finetune.tuning.data_kinds import (
     FitData,
     count_steps,
@@ -81,20 +82,21 @@ def steps_per_execution(model: keras.Model, steps: int, data: FitData) -> Iterat
         model: A compiled model.
         steps: How many.
         data: What goes into `fit`. Where other ranks were traced, TensorFlow would go on with
-            tensors of unknown rank, on which losses and metrics fail.
+            tensors of unknown rank, on which losses and metrics fail; where other kernels were,
+            with those.
     """
     before = model.steps_per_execution
-    ranks = _ranks(data)
-    traced_with = getattr(model.train_function, "steps_per_execution", before)
-    has_other_ranks = getattr(model.train_function, "ranks", ranks) != ranks
-    if steps != traced_with or has_other_ranks:
+    traced = _ranks(data), is_fusing()
+    traced_steps = getattr(model.train_function, "steps_per_execution", before)
+    is_other = getattr(model.train_function, "traced", traced) != traced
+    if steps != traced_steps or is_other:
         model.train_function = None
-    if steps != before or has_other_ranks:
+    if steps != before or is_other:
         model.test_function = None
     model.steps_per_execution = steps
     model.make_train_function()
     model.train_function.steps_per_execution = steps
-    model.train_function.ranks = ranks
+    model.train_function.traced = traced
     try:
         yield
     finally:

@@ -396,7 +396,7 @@ class FineTuner:
         check_side("evaluation data", self.model, loss, data.x, data.y, weight)
         with without_preprocessor(self.model, x), values_kept(self.model):
             found: dict[str, float] = self.model.evaluate(
-                as_keras_reads(data.x), data.y, return_dict=True, **data.fit_args
+                as_keras_reads(data.x, self.model), data.y, return_dict=True, **data.fit_args
             )
         if not found:
             refuse_empty("evaluation data")
@@ -411,7 +411,7 @@ class FineTuner:
             )
         check_ends("data", x, "steps", predict_args)
         with without_preprocessor(self.model, x), values_kept(self.model):
-            return self.model.predict(as_keras_reads(x), **predict_args)
+            return self.model.predict(as_keras_reads(x, self.model), **predict_args)
 
     def summary(self) -> None:
         """Print the layers with their roles, parameters, learning rates, and whether they train."""

@@ -65,6 +65,8 @@ def _check_names(
     if missing:
         unknown = [str(name) for name in x if name not in named]
         hint = did_you_mean(unknown[0], missing) if unknown else ""
+        if "segment_ids" in missing:
+            hint = " A task knows that its backbone takes them after build: make the data then."
         takes = _form_without_names(model, named) or _listed(named)
         raise ValueError(
             f"The {side} lacks {'' if _is_no_name(missing[0]) else 'the input '}"

@@ -89,10 +89,11 @@ class FitMeter(keras.callbacks.Callback):
         """Say what was measured up to now."""
         seconds = time.perf_counter() - self._started
         plan = None if self._plan is None else self._plan(0)
+        steps = (self.params or {}).get("steps")
         return FitReport(
             epochs=self.epochs,
-            steps=(self.params or {}).get("steps"),
-            rows=None if plan is None else int(plan.sizes.sum()),
+            steps=steps,
+            rows=None if plan is None else int(plan.sizes[:steps].sum()),
             seconds=seconds,
             first_step_seconds=seconds if self._first is None else self._first,
             padding_share=None if plan is None else plan.padding_share,

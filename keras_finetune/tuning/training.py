@@ -10,6 +10,7 @@ from keras_finetune.tuning.execution import choose_steps_per_execution, steps_pe
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.history import EpochCount, EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
+from keras_finetune.tuning.kernels import kernels_worth_compiling
 from keras_finetune.tuning.nan_guard import NaNLossGuard
 from keras_finetune.tuning.numpy_batches import NumpyBatches
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
@@ -44,14 +45,16 @@ def train(
         Keras's history of this run, and what was measured.
     """
     initial_epoch = data.fit_args.get("initial_epoch", 0)
+    count = count or EpochCount()
     recorder = EpochRecorder(history, data.x, count=count, initial_epoch=initial_epoch)
     # Where a backup put an earlier fit; Keras would begin this one there, too.
     model._initial_epoch = None
-    x, fit_args = as_keras_reads(data.x), data.fit_args
+    x, fit_args = as_keras_reads(data.x, model), data.fit_args
     if isinstance(x, NumpyBatches):  # Keras would shuffle the steps of any other `PyDataset`.
         fit_args = {**fit_args, "shuffle": False}
     at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
     with (
+        kernels_worth_compiling(model, data, epochs - initial_epoch, count.passed),
         maybe_checkpoint_blocks(model, gradient_checkpointing),
         steps_per_execution(model, at_once, data),
         counted_traces(model) as traces,
@@ -62,7 +65,7 @@ def train(
             found = model.fit(
                 x,
                 data.y,
-                validation_data=as_keras_reads(data.validation_data),
+                validation_data=as_keras_reads(data.validation_data, model),
                 epochs=epochs,
                 callbacks=[NaNLossGuard(data.x), EmptyDataGuard(), recorder, meter, *callbacks],
                 class_weight=class_weight,

@@ -82,6 +82,20 @@ def test_a_split_of_rows_that_are_sorted(model, data, loss):
     tuner.fit(x, y, validation_split=0.5, verbose=0)
 
 
+def test_what_goes_only_with_arrays(model, data, loss):
+    tf = pytest.importorskip("tensorflow")
+    x, y = data
+    dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
+    with pytest.raises(ValueError, match="validation_split divides arrays"):
+        check_fit_data(model, dataset, loss=loss, validation_split=0.5)
+    with pytest.raises(ValueError, match=r"training data is a data set.* Leave y out"):
+        check_fit_data(model, dataset, y, loss=loss)
+    with pytest.raises(
+        ValueError, match=r"validation data is a data set.* Leave sample_weight out"
+    ):
+        check_fit_data(model, x, y, (dataset, None, np.ones(48)), loss=loss)
+
+
 def test_sample_weight(model, data, loss):
     x, y = data
     with pytest.raises(ValueError, match="sample_weight of the training data holds NaN"):

@@ -79,6 +79,13 @@ def test_a_dataset_that_lacks_an_input(loss):
         tuner.fit(rows, verbose=0)
 
 
+def test_data_that_was_made_before_the_task_knew_its_backbone():
+    ids, segments = (keras.Input((4,), name=name) for name in ("token_ids", "segment_ids"))
+    model = keras.Model({"token_ids": ids, "segment_ids": segments}, ids + segments)
+    with pytest.raises(ValueError, match="after build: make the data then"):
+        check_inputs("training data", model, {"token_ids": ONES})
+
+
 class Autoencoder(keras.Model):
     """Computes its loss from its inputs alone."""
 

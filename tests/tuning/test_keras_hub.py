@@ -101,6 +101,15 @@ def values(model):
     return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
 
+@pytest.mark.backends
+def test_its_fit_evaluate_and_predict_take_a_data_set(small_bert, rows):
+    data = kft.tasks.keras_hub_dataset(small_bert, rows, labels=LABELS, shuffle=False)
+    tuner = kft.FineTuner(small_bert)
+    history = tuner.fit(data, validation_data=data, verbose=0).history
+    assert history["val_loss"] == [pytest.approx(tuner.evaluate(data, verbose=0)["loss"], rel=1e-4)]
+    assert tuner.predict(data, verbose=0).shape == (32, 2)
+
+
 def test_stages_on_a_classifier_that_is_saved_and_loaded(bert, rows, tmp_path):
     data = kft.tasks.keras_hub_dataset(bert, rows, labels=LABELS, batch_size=8, shuffle=False)
     tuner = kft.FineTuner(bert)

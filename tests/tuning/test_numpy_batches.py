@@ -53,8 +53,18 @@ def test_a_first_step_begins_the_next_epoch(dataset):
 
 def test_only_data_sets_of_this_library_are_read_so_and_not_on_tensorflow(dataset):
     on_tensorflow = keras.backend.backend() == "tensorflow"
-    assert isinstance(as_keras_reads(dataset), NumpyBatches) is not on_tensorflow
-    assert not isinstance(as_keras_reads(dataset.take(2)), NumpyBatches)
+    model = keras.Sequential()
+    assert isinstance(as_keras_reads(dataset, model), NumpyBatches) is not on_tensorflow
+    assert not isinstance(as_keras_reads(dataset.take(2), model), NumpyBatches)
+
+
+class Own(keras.Model):
+    def fit(self, x, *args, **kwargs):
+        return super().fit(x, *args, **kwargs)
+
+
+def test_a_fit_of_the_models_own_gets_the_data_set_itself(dataset):
+    assert not isinstance(as_keras_reads(dataset, Own()), NumpyBatches)
 
 
 def losses_of_a_fit(dataset, **fit_args):

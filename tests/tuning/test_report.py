@@ -66,6 +66,8 @@ def test_the_share_of_padding_is_the_plan_s():
     assert report.padding_share == data.plan(0).padding_share > 0
     assert report.rows == 32
     assert report.samples_per_second == pytest.approx(64 / report.seconds)
+    tuner.fit(data, steps_per_epoch=3, verbose=0)
+    assert tuner.report().rows == 24
 
 
 def test_a_table_shows_it(capsys):

@@ -1,0 +1,102 @@
+import keras
+import numpy as np
+import pytest
+
+import keras_finetune as kft
+from keras_finetune.models.fused import is_fusing
+from keras_finetune.tuning import kernels
+from keras_finetune.tuning.data_kinds import FitData, count_shapes
+from keras_finetune.tuning.kernels import kernels_worth_compiling
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow's kernels are fused"
+)
+X = np.random.default_rng(0).integers(1, 50, (64, 8)).astype("int32")
+Y = np.arange(64) % 2
+
+
+@keras.saving.register_keras_serializable("keras_finetune_tests")
+class Look(keras.layers.Layer):
+    """Keeps what holds when a step is traced."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = []
+
+    def call(self, inputs, training=None):
+        if training:
+            self.seen.append(is_fusing())
+        return inputs
+
+
+def transformer():
+    keras.utils.set_random_seed(0)
+    backbone = kft.models.transformer_encoder(50, 2, 2, 16, max_length=8, dropout=0.0)
+    pooled = keras.layers.GlobalAveragePooling1D()(backbone.output)
+    look = Look()
+    model = keras.Model(backbone.input, keras.layers.Dense(2)(look(pooled)))
+    return model, look
+
+
+def inputs():
+    return {"token_ids": X, "padding_mask": np.ones_like(X, bool)}
+
+
+def fusing(model, epochs, before=0, x=None):
+    data = FitData(inputs() if x is None else x, Y, None, {"batch_size": 8})
+    with kernels_worth_compiling(model, data, epochs, before):
+        return is_fusing()
+
+
+def test_few_steps_are_not_worth_compiling_and_many_are():
+    model, _ = transformer()
+    assert [fusing(model, epochs) for epochs in (1, 10, 10_000)] == [False, False, True]
+    assert [fusing(model, 1, before) for before in (10, 10_000)] == [False, True]
+    model.trainable = False  # Forwards only, which takes a third of the time.
+    assert [fusing(model, epochs) for epochs in (1_000, 2_000)] == [False, True]
+
+
+def test_models_without_blocks_and_data_of_no_length_stay_as_they_are():
+    dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    assert fusing(dense, 1, x=X)
+    model, _ = transformer()
+    assert fusing(model, 1, x=(batch for batch in [(inputs(), Y)]))
+
+
+def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
+    model, look = transformer()
+    tuner = kft.FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    # 2 blocks of 166 numbers, 512 tokens an epoch, and two shapes at most.
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", 2.5 * 2 * 166 * 512 / 2)
+    for expected in ([False], [], [True], []):
+        look.seen.clear()
+        tuner.fit(inputs(), Y, batch_size=8, verbose=0)
+        assert look.seen == expected
+
+
+def test_both_train_alike(monkeypatch):
+    losses = []
+    for numbers in (0, 1e18):
+        monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", numbers)
+        model, look = transformer()
+        tuner = kft.FineTuner(model)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        tuner.compile(keras.optimizers.SGD(0.1), loss)
+        losses.append(tuner.fit(inputs(), Y, epochs=3, verbose=0).history["loss"])
+        assert look.seen == [numbers == 0]
+    np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def test_shapes():
+    tf = pytest.importorskip("tensorflow")
+    assert count_shapes(X, {"batch_size": 8}) == 2
+    assert count_shapes(X, {"batch_size": 64}) == 1
+    rows = tf.data.Dataset.from_tensor_slices((X, Y))
+    assert count_shapes(rows.batch(8), {}) == 2
+    assert count_shapes(rows.batch(8).map(lambda x, y: (x[:, : y[0] + 1], y)), {}) == 8
+    texts = ["a b c " * n for n in range(1, 33)]
+    tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
+    task = kft.tasks.TextClassification(["x", "y"], tokenizer, max_length=32)
+    data = task.dataset({"text": texts, "label": ["x", "y"] * 16}, batch_size=5)
+    assert count_shapes(data, {}) == len({x.shape for x in [b["token_ids"] for b, _ in data]})
