@@ -8,14 +8,23 @@ import keras
 
 from keras_finetune.device import on_gpu
 from keras_finetune.models import TransformerBlock
-from keras_finetune.models.fused import plain
-from keras_finetune.tuning.data_kinds import FitData, count_shapes, count_steps, tokens_per_step
+from keras_finetune.models.fused import is_fusing, plain
+from keras_finetune.tuning.data_kinds import (
+    FitData,
+    count_shapes,
+    count_steps,
+    is_arrays,
+    is_data_set,
+    tokens_per_step,
+)
 from keras_finetune.tuning.prefix_cut import multiplications
 
 # Measured on two processors: for each shape of batches, compiling takes a second and more. It saves
 # some 30 ns for each number that a block gives of a token, half as much again where numbers have 16
 # bits; and for each token as much as 150 numbers take, in operations that need not start.
 _NUMBERS_OF_A_SHAPE = 4e7
+# They keep less for the gradients: of so large a step, some hundred megabytes.
+_NUMBERS_OF_A_LARGE_STEP = 5e6
 _NUMBERS_OF_A_TOKEN = 150
 _SHARE_OF_16_BITS = 1.5
 _SHARE_OF_FROZEN = 1 / 3  # They run forwards only.
@@ -25,7 +34,7 @@ _SHARE_OF_FROZEN = 1 / 3  # They run forwards only.
 def kernels_worth_compiling(
     model: keras.Model, data: FitData, epochs: int, before: int = 0
 ) -> Iterator[None]:
-    """Fuse nothing in a fit whose steps are over before compiling would have paid.
+    """Fuse nothing in a fit of small steps that is over before compiling would have paid.
 
     Args:
         model: A built model.
@@ -41,13 +50,19 @@ def kernels_worth_compiling(
 
 
 def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
-    blocks = [x for x in model._flatten_layers() if isinstance(x, TransformerBlock)]
-    steps = count_steps(data.x, data.fit_args)
-    if not blocks or steps is None or on_gpu():
+    if not is_fusing() or on_gpu():
         return True
-    tokens = tokens_per_step(data.x, data.fit_args) * steps * epochs
+    blocks = [x for x in model._flatten_layers() if isinstance(x, TransformerBlock)]
+    is_known = is_arrays(data.x) or is_data_set(data.x)  # A generator is not read ahead.
+    steps = count_steps(data.x, data.fit_args) if is_known else None
+    if not blocks or steps is None:
+        return True
+    of_a_step = tokens_per_step(data.x, data.fit_args) * sum(map(_numbers_of, blocks))
     shapes = count_shapes(data.x, data.fit_args)
-    return tokens * sum(map(_numbers_of, blocks)) >= _NUMBERS_OF_A_SHAPE * shapes
+    return (
+        of_a_step >= _NUMBERS_OF_A_LARGE_STEP
+        or of_a_step * steps * epochs >= _NUMBERS_OF_A_SHAPE * shapes
+    )
 
 
 def _numbers_of(block: TransformerBlock) -> float:

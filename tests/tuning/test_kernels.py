@@ -56,11 +56,22 @@ def test_few_steps_are_not_worth_compiling_and_many_are():
     assert [fusing(model, epochs) for epochs in (1_000, 2_000)] == [False, True]
 
 
+def test_large_steps_are_worth_it_at_once(monkeypatch):
+    model, _ = transformer()
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_LARGE_STEP", 2 * 166 * 8 * 8 - 1)
+    assert fusing(model, 1)
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_LARGE_STEP", 2 * 166 * 8 * 8 + 1)
+    assert not fusing(model, 1)
+
+
 def test_models_without_blocks_and_data_of_no_length_stay_as_they_are():
     dense = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     assert fusing(dense, 1, x=X)
-    model, _ = transformer()
-    assert fusing(model, 1, x=(batch for batch in [(inputs(), Y)]))
+    model, look = transformer()
+    tuner = kft.FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tuner.fit((batch for batch in [(inputs(), Y)] * 2), steps_per_epoch=2, verbose=0)
+    assert look.seen == [True]
 
 
 def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
