@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data.batches import without_autotuning
+from keras_finetune.tuning.input_checks import known_shape
 from keras_finetune.tuning.numpy_batches import NumpyBatches
 
 _MOST_SHAPES = 24
@@ -63,6 +64,21 @@ def as_keras_reads(x: Any, model: keras.Model) -> Any:
     if not is_tf_dataset(x) or x.options().autotune.enabled is not None:
         return x
     return without_autotuning(x)
+
+
+def keras_fit_arguments(data: FitData, model: keras.Model) -> dict[str, Any]:
+    """Return what Keras's `fit` gets of data, by name.
+
+    Args:
+        data: What goes into `fit`.
+        model: The model whose `fit` it is.
+    """
+    x = as_keras_reads(data.x, model)
+    validation_data = as_keras_reads(data.validation_data, model)
+    found = {"x": x, "y": data.y, "validation_data": validation_data, **data.fit_args}
+    if isinstance(x, NumpyBatches):  # Keras would shuffle the steps of any other `PyDataset`.
+        found["shuffle"] = False
+    return found
 
 
 def _runs_as_keras(model: keras.Model) -> bool:
@@ -178,9 +194,10 @@ def count_shapes(x: Any, fit_args: Mapping[str, Any]) -> int:
         first = plan(0)
         return len(set(zip(first.sizes.tolist(), first.widths.tolist(), strict=True)))
     steps = count_steps(x, fit_args) or _MOST_SHAPES
+    specs = keras.tree.flatten(x.element_spec) if is_tf_dataset(x) else [None]
+    shapes = [known_shape(spec) for spec in specs if hasattr(spec, "shape")]
     has_one_width = is_arrays(x) or (
-        is_tf_dataset(x)
-        and all(None not in tuple(spec.shape)[1:] for spec in keras.tree.flatten(x.element_spec))
+        bool(shapes) and all(shape is not None and None not in shape[1:] for shape in shapes)
     )
     return min(steps, 2 if has_one_width else _MOST_SHAPES)  # The last batch may be smaller.
 
@@ -203,16 +220,16 @@ def tokens_per_step(x: Any, fit_args: Mapping[str, Any]) -> int:
     if is_tf_dataset(x):
         spec = x.element_spec
         leaves = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
-        rows = next((leaf.shape[0] for leaf in leaves if leaf.shape.rank), None) or 32
+        rows = next((shape[0] for shape in map(known_shape, leaves) if shape), None) or 32
     else:
         batch = x if is_arrays(x) else first_batch(x)
-        leaves = keras.tree.flatten(batch[0] if isinstance(batch, tuple) else batch)
+        leaves = keras.tree.flatten(batch if is_arrays(x) or isinstance(batch, dict) else batch[0])
         rows = fit_args.get("batch_size") or 32
     return int(rows * max(map(_tokens_of_a_row, leaves), default=1))
 
 
 def _tokens_of_a_row(leaf: Any) -> int:
-    shape = tuple(getattr(leaf, "shape", None) or ())
+    shape = known_shape(leaf) or ()
     dtype = str(getattr(getattr(leaf, "dtype", None), "name", getattr(leaf, "dtype", "")))
     is_sequence = len(shape) > 2 or (len(shape) == 2 and "int" in dtype)
     return (shape[1] or 128) if is_sequence else 1

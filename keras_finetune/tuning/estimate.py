@@ -13,7 +13,7 @@ from rich.table import Table
 
 from keras_finetune.device import on_gpu
 from keras_finetune.tuning.compilation import Compilation
-from keras_finetune.tuning.data_kinds import FitData, as_keras_reads, count_steps
+from keras_finetune.tuning.data_kinds import FitData, count_steps, keras_fit_arguments
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
@@ -180,14 +180,7 @@ def _measure(
         maybe_checkpoint_blocks(model, recipe.gradient_checkpointing),
         steps_per_execution(model, at_once, cut_data),
     ):
-        model.fit(
-            as_keras_reads(cut_data.x, model),
-            cut_data.y,
-            validation_data=as_keras_reads(cut_data.validation_data, model),
-            epochs=2,
-            callbacks=[timer],
-            **cut_data.fit_args,
-        )
+        model.fit(epochs=2, callbacks=[timer], **keras_fit_arguments(cut_data, model))
     start += max(timer.epochs[0] - timer.epochs[1], 0.0)
     validation = 0.0
     if data.validation_data is not None:

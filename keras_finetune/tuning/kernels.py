@@ -36,6 +36,8 @@ def kernels_worth_compiling(
 ) -> Iterator[None]:
     """Fuse nothing in a fit of small steps that is over before compiling would have paid.
 
+    Once they were compiled for a model, they stay, until `compile` has it traced anew.
+
     Args:
         model: A built model.
         data: What goes into its `fit`.
@@ -50,7 +52,8 @@ def kernels_worth_compiling(
 
 
 def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
-    if not is_fusing() or on_gpu():
+    _, is_compiled = getattr(model.train_function, "traced", (None, False))
+    if is_compiled or not is_fusing() or on_gpu():
         return True
     blocks = [x for x in model._flatten_layers() if isinstance(x, TransformerBlock)]
     is_known = is_arrays(data.x) or is_data_set(data.x)  # A generator is not read ahead.

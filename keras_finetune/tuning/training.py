@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from keras_finetune.tuning.data_kinds import FitData, as_keras_reads
+from keras_finetune.tuning.data_kinds import FitData, keras_fit_arguments
 from keras_finetune.tuning.empty_guard import EmptyDataGuard
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
@@ -12,7 +12,6 @@ from keras_finetune.tuning.history import EpochCount, EpochRecorder
 from keras_finetune.tuning.kept_values import values_kept
 from keras_finetune.tuning.kernels import kernels_worth_compiling
 from keras_finetune.tuning.nan_guard import NaNLossGuard
-from keras_finetune.tuning.numpy_batches import NumpyBatches
 from keras_finetune.tuning.report import FitMeter, FitReport, counted_traces
 
 
@@ -49,9 +48,6 @@ def train(
     recorder = EpochRecorder(history, data.x, count=count, initial_epoch=initial_epoch)
     # Where a backup put an earlier fit; Keras would begin this one there, too.
     model._initial_epoch = None
-    x, fit_args = as_keras_reads(data.x, model), data.fit_args
-    if isinstance(x, NumpyBatches):  # Keras would shuffle the steps of any other `PyDataset`.
-        fit_args = {**fit_args, "shuffle": False}
     at_once = choose_steps_per_execution(model, data.x, data.fit_args, callbacks)
     with (
         kernels_worth_compiling(model, data, epochs - initial_epoch, count.passed),
@@ -63,13 +59,10 @@ def train(
         meter = FitMeter(started, data.x, traces)
         try:
             found = model.fit(
-                x,
-                data.y,
-                validation_data=as_keras_reads(data.validation_data, model),
                 epochs=epochs,
                 callbacks=[NaNLossGuard(data.x), EmptyDataGuard(), recorder, meter, *callbacks],
                 class_weight=class_weight,
-                **fit_args,
+                **keras_fit_arguments(data, model),
             )
         except KeyboardInterrupt:
             recorder.record_unfinished()

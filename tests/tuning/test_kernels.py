@@ -5,7 +5,7 @@ import pytest
 import keras_finetune as kft
 from keras_finetune.models.fused import is_fusing
 from keras_finetune.tuning import kernels
-from keras_finetune.tuning.data_kinds import FitData, count_shapes
+from keras_finetune.tuning.data_kinds import FitData, count_shapes, tokens_per_step
 from keras_finetune.tuning.kernels import kernels_worth_compiling
 
 pytestmark = pytest.mark.skipif(
@@ -86,6 +86,17 @@ def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
         assert look.seen == expected
 
 
+def test_what_is_compiled_stays_so_for_other_data(monkeypatch):
+    model, look = transformer()
+    tuner = kft.FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_LARGE_STEP", 2 * 166 * 8 * 8)
+    for rows, expected in ((8, [True]), (7, []), (8, [])):
+        look.seen.clear()
+        tuner.fit(inputs(), Y, batch_size=rows, verbose=0)
+        assert look.seen == expected
+
+
 def test_both_train_alike(monkeypatch):
     losses = []
     for numbers in (0, 1e18):
@@ -105,7 +116,11 @@ def test_shapes():
     assert count_shapes(X, {"batch_size": 64}) == 1
     rows = tf.data.Dataset.from_tensor_slices((X, Y))
     assert count_shapes(rows.batch(8), {}) == 2
+    assert count_shapes(rows.batch(8).map(lambda x, y: (x, y, None)), {}) == 2
     assert count_shapes(rows.batch(8).map(lambda x, y: (x[:, : y[0] + 1], y)), {}) == 8
+    unknown = tf.data.Dataset.from_generator(lambda: iter([]), (tf.int32, tf.int64))
+    assert count_shapes(unknown, {"steps_per_epoch": 30}) == 24
+    assert tokens_per_step(unknown, {}) == 32
     texts = ["a b c " * n for n in range(1, 33)]
     tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
     task = kft.tasks.TextClassification(["x", "y"], tokenizer, max_length=32)

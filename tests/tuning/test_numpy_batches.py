@@ -87,6 +87,10 @@ def losses_of_a_fit(dataset, **fit_args):
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_keras_does_not_shuffle_the_steps(dataset):
     assert losses_of_a_fit(dataset, shuffle=True) == losses_of_a_fit(dataset)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)])
+    tuner = kft.FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert tuner.estimate(dataset, shuffle=True).seconds > 0
 
 
 def test_fit_evaluate_and_predict_leave_tensorflow_out(dataset, tmp_path, monkeypatch):
