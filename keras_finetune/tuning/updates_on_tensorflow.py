@@ -33,7 +33,8 @@ def adam_step(
     for gradient, variable in zip(gradients, variables, strict=True):
         index = optimizer._get_variable_index(variable)
         if isinstance(gradient, tf.IndexedSlices):
-            gradient = tf.scatter_nd(gradient.indices[:, None], gradient.values, variable.shape)
+            summed = gradient if optimizer.global_clipnorm else _summed_by_row(gradient)
+            gradient = _dense(summed, variable.shape[0])
         dtype = keras.backend.standardize_dtype(variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
@@ -77,6 +78,17 @@ def _summed_by_row(gradient: Any) -> Any:
     rows, position = tf.unique(tf.reshape(gradient.indices, (-1,)))
     values = tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
     return tf.IndexedSlices(values, rows, gradient.dense_shape)
+
+
+def _dense(gradient: Any, num_rows: int) -> Any:
+    """Fill in the rows that are 0, by all processors; TensorFlow's scatter does it by one."""
+    import tensorflow as tf
+
+    rows, values = gradient.indices, gradient.values
+    numbers = tf.range(1, tf.shape(values)[0] + 1)
+    place = tf.tensor_scatter_nd_update(tf.zeros(num_rows, tf.int32), rows[:, None], numbers)
+    before = [(1, 0), *[(0, 0)] * (values.shape.rank - 1)]
+    return tf.gather(tf.pad(values, before), place)
 
 
 def _values(gradient: Any) -> Any:
