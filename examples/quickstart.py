@@ -37,7 +37,6 @@ if arguments.quick:
     EPOCHS = dict.fromkeys(EPOCHS, 1)
 NUM_TEST = 64 if arguments.quick else None
 
-keras.utils.set_random_seed(0)
 started = time.perf_counter()
 
 
@@ -56,6 +55,7 @@ unlabelled = plain.train.head(PRETRAIN_TEXTS)
 tokenizer = kft.data.Tokenizer.train(unlabelled.column("text"), vocab_size=4_000)
 
 step("2. Pretrain on text without labels")
+keras.utils.set_random_seed(0)  # Here: making the texts, the first time, draws random numbers.
 MAX_LENGTH = 32 if arguments.quick else 96
 sizes = {
     "num_layers": 1 if arguments.quick else 2,
