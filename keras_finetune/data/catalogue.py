@@ -1,6 +1,7 @@
 """Rows out of TFDS data sets and `tf.data.Dataset`s."""
 
 import difflib
+import random
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ def prepared_builder(name: str, data_dir: str | Path | None = None) -> Any:
             f'"{name}" is neither a file or folder here nor the name of a TFDS data set.'
             + (f" Nearest names: {', '.join(nearest)}" if nearest else "")
         ) from None
+    drawn = random.getstate()  # TFDS draws names of folders: a user's seed would not hold then.
     try:
         builder.download_and_prepare()
     except ImportError:  # It says what to install.
@@ -56,6 +58,8 @@ def prepared_builder(name: str, data_dir: str | Path | None = None) -> Any:
             "Without a network: prepare it where there is one and copy its folder to "
             f'{builder.data_dir}, or use "python_docs/classification", which is made offline.'
         ) from error
+    finally:
+        random.setstate(drawn)
     return builder
 
 

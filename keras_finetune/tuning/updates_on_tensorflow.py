@@ -33,6 +33,7 @@ def adam_step(
     for gradient, variable in zip(gradients, variables, strict=True):
         index = optimizer._get_variable_index(variable)
         if isinstance(gradient, tf.IndexedSlices):
+            # Clipping has summed what stands for the same row.
             summed = gradient if optimizer.global_clipnorm else _summed_by_row(gradient)
             gradient = _dense(summed, variable.shape[0])
         dtype = keras.backend.standardize_dtype(variable.dtype)

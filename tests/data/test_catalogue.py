@@ -1,3 +1,4 @@
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,16 @@ def test_class_names_are_kept(builder) -> None:
     examples = tfds_examples(builder, "train")
     assert examples.label_names() == ["ham", "spam"]
     assert examples.rename({"tags": "topics"}).label_names("topics") == ["a", "b", "c"]
+
+
+def test_a_seed_holds_whether_or_not_there_is_something_to_prepare(tmp_path: Path) -> None:
+    drawn = []
+    for _ in range(2):
+        random.seed(0)
+        prepared_builder("kft_test_mail", tmp_path)
+        drawn.append(random.random())
+    random.seed(0)
+    assert drawn == [random.random()] * 2
 
 
 def test_split_expressions(builder) -> None:
