@@ -11,6 +11,7 @@ from keras_finetune.data import make_plan
 from keras_finetune.models.arguments import check_keras_model
 from keras_finetune.tasks.answer_windows import Windows
 from keras_finetune.tasks.prediction import check_outputs
+from keras_finetune.tuning.kernels import predictions_worth_compiling
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,13 @@ def window_logits(
     check_keras_model("The task", model)
     logits: list[np.ndarray] = [np.zeros((0, 2), np.float32)] * len(windows.lengths)
     taken = model.input if isinstance(model.input, dict) else ("token_ids", "padding_mask")
-    for rows, width in make_plan(windows.lengths, batch_size):
-        batch = windows.batch(rows, width, pad_id)
-        outputs = model.predict_on_batch({name: batch[name] for name in taken})
-        for row, output in zip(rows, outputs, strict=True):
-            logits[row] = output[: windows.lengths[row]]
+    plan = make_plan(windows.lengths, batch_size)
+    with predictions_worth_compiling(model, plan):
+        for rows, width in plan:
+            batch = windows.batch(rows, width, pad_id)
+            outputs = model.predict_on_batch({name: batch[name] for name in taken})
+            for row, output in zip(rows, outputs, strict=True):
+                logits[row] = output[: windows.lengths[row]]
     return logits
 
 

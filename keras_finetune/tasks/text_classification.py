@@ -26,6 +26,7 @@ from keras_finetune.tasks.fitting import (
 from keras_finetune.tasks.labels import are_vectors, class_numbers, multi_hot
 from keras_finetune.tasks.prediction import Prediction, check_outputs, decode
 from keras_finetune.tuning.data_kinds import as_keras_reads
+from keras_finetune.tuning.kernels import predictions_worth_compiling
 
 
 class TextClassification:
@@ -304,9 +305,11 @@ class TextClassification:
         segment_ids = takes_segment_ids(model)
         dataset = self._pipeline(store, segment_ids, batch_size=batch_size, shuffle=True)
         dataset = dataset.start_at(0)
-        order = np.concatenate([batch.rows for batch in dataset.plan(0)])
+        plan = dataset.plan(0)
+        order = np.concatenate([batch.rows for batch in plan])
         outputs = np.empty((store.num_rows, len(self.labels)), np.float32)
-        outputs[order] = model.predict(as_keras_reads(dataset, model), verbose=0)
+        with predictions_worth_compiling(model, plan):
+            outputs[order] = model.predict(as_keras_reads(dataset, model), verbose=0)
         check_outputs(outputs)
         if _gives_probabilities(model):
             return outputs

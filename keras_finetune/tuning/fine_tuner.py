@@ -32,6 +32,7 @@ from keras_finetune.tuning.groups import LearningRate
 from keras_finetune.tuning.history import EpochCount
 from keras_finetune.tuning.input_checks import needs_loss
 from keras_finetune.tuning.kept_values import values_kept
+from keras_finetune.tuning.kernels import predictions_worth_compiling
 from keras_finetune.tuning.label_checks import check_loss, num_classes
 from keras_finetune.tuning.precision import set_precision
 from keras_finetune.tuning.prefix_cache import PrefixCache
@@ -410,7 +411,12 @@ class FineTuner:
                 "rows. Use task.dataset(..., shuffle=False), or task.predict."
             )
         check_ends("data", x, "steps", predict_args)
-        with without_preprocessor(self.model, x), values_kept(self.model):
+        plan = x.plan(0) if hasattr(x, "plan") else None
+        with (
+            without_preprocessor(self.model, x),
+            values_kept(self.model),
+            predictions_worth_compiling(self.model, plan),
+        ):
             return self.model.predict(as_keras_reads(x, self.model), **predict_args)
 
     def summary(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether the fused kernels of a fit are compiled, on TensorFlow and a CPU."""
+"""Whether fused kernels are compiled for a fit or predictions, on TensorFlow and a CPU."""
 
 import math
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import keras
 
+from keras_finetune.data.plan import Plan
 from keras_finetune.device import on_gpu
 from keras_finetune.models import TransformerBlock
 from keras_finetune.models.fused import is_fusing, plain
@@ -23,6 +24,7 @@ from keras_finetune.tuning.prefix_cut import multiplications
 # some 30 ns for each number that a block gives of a token, half as much again where numbers have 16
 # bits; and for each token as much as 150 numbers take, in operations that need not start.
 _NUMBERS_OF_A_SHAPE = 4e7
+_NUMBERS_OF_A_PREDICTED_SHAPE = 2e7  # Forwards only: a third of the time, and the compiling.
 # They keep less for the gradients: of so large a step, some hundred megabytes.
 _NUMBERS_OF_A_LARGE_STEP = 5e6
 _NUMBERS_OF_A_TOKEN = 150
@@ -51,16 +53,51 @@ def kernels_worth_compiling(
             yield
 
 
+@contextmanager
+def predictions_worth_compiling(model: keras.Model, plan: Plan | None) -> Iterator[None]:
+    """Fuse nothing in predictions of few rows, such as single texts, each of another length.
+
+    The model keeps both what was traced for few rows and what was traced for many.
+
+    Args:
+        model: A built model, whose `predict` or `predict_on_batch` runs within.
+        plan: The batches; None if they are not known.
+    """
+    if plan is None or _predictions_pay(model, plan):
+        yield
+        return
+    model.make_predict_function()
+    compiled = model.predict_function
+    # Kept with the other, so that both go when Keras has them traced anew.
+    model.predict_function = getattr(compiled, "plain", None)
+    try:
+        with plain():
+            yield
+    finally:
+        compiled.plain = model.predict_function
+        model.predict_function = compiled
+
+
+def _predictions_pay(model: keras.Model, plan: Plan) -> bool:
+    if not is_fusing() or on_gpu():
+        return True
+    tokens = int((plan.sizes * plan.widths).sum())
+    shapes = len(set(zip(plan.sizes.tolist(), plan.widths.tolist(), strict=True)))
+    numbers = tokens * sum(map(_numbers_of_a_token, _blocks(model)))
+    return numbers == 0 or numbers >= _NUMBERS_OF_A_PREDICTED_SHAPE * shapes
+
+
 def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
     _, is_compiled = getattr(model.train_function, "traced", (None, False))
     if is_compiled or not is_fusing() or on_gpu():
         return True
-    blocks = [x for x in model._flatten_layers() if isinstance(x, TransformerBlock)]
+    blocks = _blocks(model)
     is_known = is_arrays(data.x) or is_data_set(data.x)  # A generator is not read ahead.
     steps = count_steps(data.x, data.fit_args) if is_known else None
     if not blocks or steps is None:
         return True
-    of_a_step = tokens_per_step(data.x, data.fit_args) * sum(map(_numbers_of, blocks))
+    of_a_token = sum(map(_trained_numbers_of_a_token, blocks))
+    of_a_step = tokens_per_step(data.x, data.fit_args) * of_a_token
     shapes = count_shapes(data.x, data.fit_args)
     return (
         of_a_step >= _NUMBERS_OF_A_LARGE_STEP
@@ -68,10 +105,16 @@ def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
     )
 
 
-def _numbers_of(block: TransformerBlock) -> float:
-    width = math.sqrt(multiplications(block._flatten_layers()) / 12)
+def _blocks(model: keras.Model) -> list[TransformerBlock]:
+    return [x for x in model._flatten_layers() if isinstance(x, TransformerBlock)]
+
+
+def _trained_numbers_of_a_token(block: TransformerBlock) -> float:
     share = 1.0 if block.trainable_variables else _SHARE_OF_FROZEN
-    return share * (
-        width * (1.0 if block.compute_dtype == "float32" else _SHARE_OF_16_BITS)
-        + _NUMBERS_OF_A_TOKEN
-    )
+    return share * _numbers_of_a_token(block)
+
+
+def _numbers_of_a_token(block: TransformerBlock) -> float:
+    width = math.sqrt(multiplications(block._flatten_layers()) / 12)
+    share = 1.0 if block.compute_dtype == "float32" else _SHARE_OF_16_BITS
+    return share * width + _NUMBERS_OF_A_TOKEN

@@ -56,7 +56,7 @@ def layer_for(width, units, dtype=None):
 def test_outputs_and_gradients_are_those_of_keras(rows):
     layer = layer_for(5, 8)
     x = RNG.normal(size=(rows, 7, 5)).astype("float32")
-    ours = values_and_gradients(lambda x: run_lstm(layer, x), layer, x)
+    ours = values_and_gradients(lambda x: run_lstm(layer, x, training=True), layer, x)
     theirs = values_and_gradients(layer, layer, x)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -78,7 +78,7 @@ def test_gradients_on_any_tape(persistent, in_graph):
         return tape.gradient(total, [x, *layer.trainable_variables])
 
     run = tf.function(gradients) if in_graph else gradients
-    found = run(lambda x: run_lstm(layer, x))
+    found = run(lambda x: run_lstm(layer, x, training=True))
     for one, other in zip(found, gradients(layer), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -112,7 +112,7 @@ def test_second_derivatives_are_refused(of, in_graph):
             outer.watch(x)
             with tf.GradientTape() as inner:
                 inner.watch(x)
-                total = tf.reduce_sum(run_lstm(layer, x))
+                total = tf.reduce_sum(run_lstm(layer, x, training=True))
             once = inner.gradient(total, by)
         return outer.gradient(once, x)
 
@@ -125,7 +125,7 @@ def test_float64_is_computed_in_float64():
     layer = layer_for(5, 8, "float64")
     x = RNG.normal(size=(3, 4, 5))
     found, expected = map(
-        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x)), layer(x))
+        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x), training=True), layer(x))
     )
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
@@ -134,7 +134,7 @@ def test_one_step():
     layer = layer_for(5, 8)
     x = RNG.normal(size=(3, 1, 5)).astype("float32")
     found, expected = map(
-        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x)), layer(x))
+        keras.ops.convert_to_numpy, (run_lstm(layer, keras.ops.array(x), training=True), layer(x))
     )
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
 
@@ -142,7 +142,7 @@ def test_one_step():
 def test_large_values_saturate_and_stay_finite():
     layer = layer_for(5, 8)
     x = 1e4 * RNG.normal(size=(2, 6, 5)).astype("float32")
-    for value in values_and_gradients(lambda x: run_lstm(layer, x), layer, x):
+    for value in values_and_gradients(lambda x: run_lstm(layer, x, training=True), layer, x):
         assert np.isfinite(value).all()
 
 

@@ -3,10 +3,11 @@ import numpy as np
 import pytest
 
 import keras_finetune as kft
-from keras_finetune.models.fused import is_fusing
+from keras_finetune.data import make_plan
+from keras_finetune.models.fused import is_fusing, plain
 from keras_finetune.tuning import kernels
 from keras_finetune.tuning.data_kinds import FitData, count_shapes, tokens_per_step
-from keras_finetune.tuning.kernels import kernels_worth_compiling
+from keras_finetune.tuning.kernels import kernels_worth_compiling, predictions_worth_compiling
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="only TensorFlow's kernels are fused"
@@ -24,8 +25,7 @@ class Look(keras.layers.Layer):
         self.seen = []
 
     def call(self, inputs, training=None):
-        if training:
-            self.seen.append(is_fusing())
+        self.seen.append((training, is_fusing()))
         return inputs
 
 
@@ -35,6 +35,7 @@ def transformer():
     pooled = keras.layers.GlobalAveragePooling1D()(backbone.output)
     look = Look()
     model = keras.Model(backbone.input, keras.layers.Dense(2)(look(pooled)))
+    look.seen.clear()  # Building the model is no run of it.
     return model, look
 
 
@@ -71,7 +72,7 @@ def test_models_without_blocks_and_data_of_no_length_stay_as_they_are():
     tuner = kft.FineTuner(model)
     tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     tuner.fit((batch for batch in [(inputs(), Y)] * 2), steps_per_epoch=2, verbose=0)
-    assert look.seen == [True]
+    assert look.seen == [(True, True)]
 
 
 def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
@@ -80,7 +81,7 @@ def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
     tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     # 2 blocks of 166 numbers, 512 tokens an epoch, and two shapes at most.
     monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", 2.5 * 2 * 166 * 512 / 2)
-    for expected in ([False], [], [True], []):
+    for expected in ([(True, False)], [], [(True, True)], []):
         look.seen.clear()
         tuner.fit(inputs(), Y, batch_size=8, verbose=0)
         assert look.seen == expected
@@ -93,8 +94,7 @@ def test_what_is_compiled_stays_so_for_other_data(monkeypatch):
     monkeypatch.setattr(kernels, "_NUMBERS_OF_A_LARGE_STEP", 2 * 166 * 8 * 8)
     for rows in (8, 7):
         tuner.fit(inputs(), Y, batch_size=rows, verbose=0)
-    assert look.seen
-    assert all(look.seen)
+    assert set(look.seen) == {(True, True)}
     look.seen.clear()
     for rows in (8, 7):
         tuner.fit(inputs(), Y, batch_size=rows, verbose=0)
@@ -110,8 +110,75 @@ def test_both_train_alike(monkeypatch):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         tuner.compile(keras.optimizers.SGD(0.1), loss)
         losses.append(tuner.fit(inputs(), Y, epochs=3, verbose=0).history["loss"])
-        assert look.seen == [numbers == 0]
+        assert look.seen == [(True, numbers == 0)]
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+def plan_of(rows):
+    return make_plan(np.full(rows, 8), 8, shuffle=False)
+
+
+def predict(model, rows):
+    with predictions_worth_compiling(model, plan_of(rows)):
+        return model.predict({name: x[:rows] for name, x in inputs().items()}, 8, verbose=0)
+
+
+def test_few_predictions_are_traced_plain_and_many_are_not(monkeypatch):
+    model, look = transformer()
+    # 2 blocks of 166 numbers, 8 tokens a row: 16 rows pay.
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_PREDICTED_SHAPE", 2 * 166 * 8 * 16)
+    for rows, expected in ((8, False), (16, True)):
+        found = predict(model, rows)
+        assert set(look.seen) == {(False, expected)}
+        look.seen.clear()
+        with plain():
+            exact = model({k: x[:rows] for k, x in inputs().items()})
+        np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+        look.seen.clear()
+    for rows in (8, 16, 8):  # Both were kept.
+        predict(model, rows)
+    assert not look.seen
+    model.compile("sgd", "mse")
+    predict(model, 8)
+    predict(model, 16)
+    assert {fused for _, fused in look.seen} == {False, True}
+
+
+def test_predictions_that_are_not_planned_stay_as_they_are():
+    model, look = transformer()
+    with predictions_worth_compiling(model, None):
+        model.predict(inputs(), verbose=0)
+    assert set(look.seen) == {(False, True)}
+    with predictions_worth_compiling(keras.Sequential([keras.layers.Dense(2)]), plan_of(8)):
+        assert is_fusing()
+
+
+def test_tasks_and_the_tuner_predict_few_texts_plain():
+    texts = ["a b c " * n for n in range(1, 9)]
+    tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
+    task = kft.tasks.TextClassification(["x", "y"], tokenizer, max_length=32)
+    backbone = kft.models.transformer_encoder(tokenizer.vocab_size, 2, 2, 16, max_length=32)
+    look = Look()
+    symbol = look(backbone.output)
+    model = task.build(keras.Model(backbone.input, symbol))
+    look.seen.clear()
+    task.predict(model, texts)
+    data = task.dataset({"text": texts, "label": ["x", "y"] * 4}, shuffle=False)
+    kft.FineTuner(model).predict(data, verbose=0)
+    assert set(look.seen) == {(False, False)}
+
+
+def test_questions_are_answered_plain():
+    texts = ["The sky is blue. The grass is green."]
+    tokenizer = kft.data.Tokenizer.train(texts, vocab_size=300, progress=False)
+    task = kft.tasks.QuestionAnswering(tokenizer, max_length=32, stride=8)
+    backbone = kft.models.transformer_encoder(tokenizer.vocab_size, 2, 2, 16, max_length=32)
+    look = Look()
+    symbol = look(backbone.output)
+    model = task.build(keras.Model(backbone.input, symbol))
+    look.seen.clear()
+    task.predict(model, [{"question": "What is blue?", "context": texts[0]}])
+    assert set(look.seen) == {(False, False)}
 
 
 def test_shapes():
