@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 import keras_finetune as kft
+from keras_finetune.models.model_graph import run_steps
+from keras_finetune.tuning import frozen_prefix
+from keras_finetune.tuning.frozen_prefix import make_prefix, prefix_inputs
 from keras_finetune.tuning.prefix_cut import find_cut
 
 X, Y = np.random.default_rng(0).normal(size=(40, 8)).astype("float32"), np.arange(40) % 2
@@ -98,3 +101,20 @@ def test_relative_positions_are_computed_again():
         ).history
         assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
         assert history["loss"][1] < history["loss"][0]
+
+
+@pytest.mark.backends
+@needs_traces
+def test_what_is_frozen_is_traced_once_and_not_run_in_python(tuner, monkeypatch):
+    calls = []
+
+    def counted(*args, **kwargs):
+        calls.append(None)
+        return run_steps(*args, **kwargs)
+
+    monkeypatch.setattr(frozen_prefix, "run_steps", counted)
+    cut = find_cut(tuner.model)
+    prefix = make_prefix(cut)
+    for _ in range(3):
+        prefix.run(prefix_inputs(cut, X))
+    assert len(calls) == 1
