@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from keras_finetune.device import on_gpu
 from keras_finetune.tuning.compilation import Compilation
 from keras_finetune.tuning.data_kinds import FitData, count_steps, keras_fit_arguments
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
-from keras_finetune.tuning.frozen_prefix import cut_model, make_prefix, prefix_inputs
+from keras_finetune.tuning.frozen_prefix import Prefix, cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.kernels import kernels_worth_compiling
 from keras_finetune.tuning.memory import forget_peak, peak_memory
@@ -29,6 +30,7 @@ from keras_finetune.tuning.prefix_choice import (
     refuse_if_asked,
 )
 from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
+from keras_finetune.tuning.prefix_rows import Block
 from keras_finetune.tuning.recipe import Recipe
 from keras_finetune.tuning.sample import (
     batch_size_of,
@@ -37,6 +39,9 @@ from keras_finetune.tuning.sample import (
     sample_data,
 )
 from keras_finetune.tuning.stages import Stage
+
+# Blocks of frozen layers' rows that are timed.
+_TIMED_BLOCKS = 8
 
 
 @dataclass(frozen=True)
@@ -167,15 +172,14 @@ def _measure(
     sample = sample_data(data, at_once)
     start = cache_seconds = 0.0
     forget_peak()
+    cache = PrefixCache()
     if cut is not None and not isinstance(kept, str):
-        # Twice over, so that most widths have whole batches, as they have among all rows.
-        rows = repeated(replace(sample, validation_data=None), 2)
-        start, seconds_of_a_token = _time_prefix(cut, rows, epochs)
+        start, seconds_of_a_token = _time_prefix(cut, sample, cache, epochs)
         cache_seconds = seconds_of_a_token * kept.tokens
     timer = _Timer(at_once)
     caching = not isinstance(kept, str)
     with (
-        frozen_once(model, sample, PrefixCache(), epochs=2, cache_frozen=caching) as cut_data,
+        frozen_once(model, sample, cache, epochs=2, cache_frozen=caching) as cut_data,
         kernels_worth_compiling(model, data, epochs),
         maybe_checkpoint_blocks(model, recipe.gradient_checkpointing),
         steps_per_execution(model, at_once, cut_data),
@@ -243,24 +247,42 @@ class _Timer(keras.callbacks.Callback):
         return (ends[-1] - ends[0]) / ((len(ends) - 1) * self._at_once) if len(ends) > 1 else 0.0
 
 
-def _time_prefix(cut: PrefixCut, data: FitData, epochs: int) -> tuple[float, float]:
+def _time_prefix(
+    cut: PrefixCut, sample: FitData, cache: PrefixCache, epochs: int
+) -> tuple[float, float]:
     """Seconds that the frozen layers take once, whatever the rows, and for each token."""
-    cache = PrefixCache()
-    sampled = plan_cache(cut, data, cache.folder, epochs, asked=True)
-    if isinstance(sampled, str):
+    # Twice over, so that most widths have whole batches, as they have among all rows.
+    once = replace(sample, validation_data=None)
+    sampled, twice = (
+        plan_cache(cut, data, cache.folder, epochs, asked=True)
+        for data in (once, repeated(once, 2))
+    )
+    if isinstance(sampled, str) or isinstance(twice, str):
         return 0.0, 0.0
     started = time.perf_counter()
     with cut_model(cut.graph.model, cut):
         cache.dataset(cut, sampled.rows, "train", progress=False)
     whole = time.perf_counter() - started
-    # Once more, compiled now, and traced by a first block.
-    prefix = make_prefix(cut)
-    prefix.run(prefix_inputs(cut, next(sampled.rows.blocks()).x))
+    some = islice(twice.rows.blocks(), 0, None, -(-twice.rows.num_blocks // _TIMED_BLOCKS))
+    of_a_token = _seconds_of_a_token(make_prefix(cut), cut, list(some))
+    return max(whole - of_a_token * sampled.tokens, 0.0), of_a_token
+
+
+def _seconds_of_a_token(prefix: Prefix, cut: PrefixCut, blocks: Sequence[Block]) -> float:
+    inputs = [prefix_inputs(cut, block.x) for block in blocks]
+    for each in {x["input_0"].shape: x for x in inputs}.values():
+        prefix.run(each)  # Traces and compiles.
     started = time.perf_counter()
-    for block in sampled.rows.blocks():
-        prefix.run(prefix_inputs(cut, block.x))
-    again = time.perf_counter() - started
-    return max(whole - again, 0.0), again / sampled.tokens
+    for each in inputs:
+        prefix.run(each)
+    seconds = time.perf_counter() - started
+    return seconds / sum(map(_tokens_of, blocks, inputs))
+
+
+def _tokens_of(block: Block, inputs: dict[str, np.ndarray]) -> int:
+    if block.lengths is not None:
+        return int(block.lengths.sum())
+    return int(np.prod(inputs["input_0"].shape[:2]))
 
 
 @contextmanager

@@ -176,7 +176,7 @@ class Prefix(keras.Model):
     ) -> None:
         super().__init__(dtype="float32")
         self.carry, self.read = CarryMask(autocast=False), ReadMask(autocast=False)
-        # With one layer that is not built, `predict_on_batch` on JAX first runs all of them eagerly.
+        # With one layer that is not built, Keras on JAX first runs all of them eagerly, each time.
         self.built = self.carry.built = self.read.built = True
         self.parts = [x.operation for x in steps if isinstance(x.operation, keras.layers.Layer)]
         self._run = (list(steps), dict(known), dict(wanted))
