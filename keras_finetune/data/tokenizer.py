@@ -215,6 +215,8 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """Return the text of token ids; one that begins within a word is without its ``##``."""
         numbers = [int(number) for number in ids]
+        if numbers and min(numbers) < 0:
+            raise ValueError(f"Token ids are 0 or more. Received: {min(numbers)}.")
         text = str(self._tokenizer.decode(numbers, skip_special_tokens=skip_special_tokens))
         decoder = self._tokenizer.decoder
         if isinstance(decoder, tokenizers.decoders.WordPiece):

@@ -1,7 +1,9 @@
 """Checks of builder and layer arguments, made before anything is built."""
 
+import math
 import os
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,21 @@ def check_positive(**values: Any) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"{name} must be an int of at least 1. Received: {name}={value!r}.")
+
+
+def check_above_zero(**values: Any) -> None:
+    """Require every value to be a number above 0.
+
+    Args:
+        **values: The values by argument name.
+
+    Raises:
+        ValueError: A value is no number, infinite, or not above 0.
+    """
+    for name, value in values.items():
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if not is_number or not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0. Received: {value!r}.")
 
 
 def check_flag(**values: Any) -> None:

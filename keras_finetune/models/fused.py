@@ -82,7 +82,16 @@ def is_op_by_op() -> bool:
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """Fuse nothing in what is traced here: the compiler takes seconds and some 80 MB of memory."""
+    """Fuse nothing in what TensorFlow traces here.
+
+    The compiler takes seconds and some 80 MB of memory. What is exported runs where there is none,
+    as converters to other formats need.
+
+    Example:
+        >>> with plain():
+        ...     is_fusing()
+        False
+    """
     token = _is_plain.set(True)
     try:
         yield

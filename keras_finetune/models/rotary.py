@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_finetune.models.arguments import check_choice
+from keras_finetune.models.arguments import check_above_zero, check_choice
 
 _NEEDED = {
     "default": (),
@@ -46,6 +46,7 @@ def inverse_frequencies(
     """
     if head_dim % 2:
         raise ValueError(f"Rotary positions need an even head_dim. Received: head_dim={head_dim}.")
+    check_above_zero(rope_theta=theta)
     frequencies = 1.0 / theta ** (np.arange(0, head_dim, 2, dtype="float64") / head_dim)
     scaling = dict(scaling or {"rope_type": "default"})
     kind = scaling.get("rope_type", scaling.get("type", "default"))
@@ -53,6 +54,7 @@ def inverse_frequencies(
     missing = [key for key in _NEEDED[kind] if key not in scaling]
     if missing:
         raise ValueError(f"rope_scaling of type {kind!r} lacks {missing}. Received: {scaling}.")
+    check_above_zero(**{f"rope_scaling's {key}": scaling[key] for key in _NEEDED[kind]})
     if kind == "linear":
         frequencies = frequencies / scaling["factor"]
     elif kind == "llama3":

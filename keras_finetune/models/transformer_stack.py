@@ -106,6 +106,7 @@ def embed(
         ids = keras.ops.zeros_like(token_ids) if single else inputs[prefix + "segment_ids"]
         x = add([x, segment_embedding(ids)])
     if positions == "learned":
+        check_positive(max_length=max_length)
         x = PositionEmbedding(
             max_length + position_offset,
             _normal(),

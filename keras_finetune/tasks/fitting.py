@@ -16,6 +16,25 @@ from keras_finetune.pretrained.families import FAMILIES
 from keras_finetune.tuning.label_checks import num_outputs
 
 
+def check_tokenizer(tokenizer: Any, *, may_come_later: bool = True) -> None:
+    """Require a tokenizer of this library.
+
+    Args:
+        tokenizer: What a task was given.
+        may_come_later: Whether None stands for that of a backbone.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    if tokenizer is None and may_come_later:
+        return
+    if not isinstance(tokenizer, Tokenizer):
+        raise ValueError(
+            "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
+            f"Tokenizer.load(path). Received: {tokenizer!r}"
+        )
+
+
 def tokenizer_for(backbone: keras.Model, tokenizer: Tokenizer | None) -> Tokenizer:
     """Return a task's tokenizer: its own, else the one that the backbone brings.
 

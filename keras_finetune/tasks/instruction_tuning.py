@@ -14,7 +14,13 @@ from keras_finetune.data.int_checks import checked_int
 from keras_finetune.generation.generating import generate
 from keras_finetune.tasks.conversations import ConversationEncoder
 from keras_finetune.tasks.encoding import encoded_store
-from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_tokenizer,
+    hand_on,
+    next_token_model,
+    tokenizer_for,
+)
 from keras_finetune.tasks.language_modeling import compile_for_tokens
 
 
@@ -59,11 +65,7 @@ class InstructionTuning:
         messages: str = "messages",
         chat_template: str | None = None,
     ) -> None:
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            raise ValueError(
-                "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
-                f"Tokenizer.load(path). Received: {tokenizer!r}"
-            )
+        check_tokenizer(tokenizer)
         self.tokenizer = None if tokenizer is None else _with_template(tokenizer, chat_template)
         self.max_length = checked_int("max_length", max_length, 2)
         self.messages = messages

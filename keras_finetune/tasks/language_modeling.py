@@ -8,11 +8,13 @@ import numpy as np
 
 from keras_finetune.data import Tokenizer, make_dataset, read
 from keras_finetune.data.int_checks import checked_int
+from keras_finetune.models.arguments import check_flag
 from keras_finetune.models.smoothed_crossentropy import SmoothedCrossentropy
 from keras_finetune.models.token_accuracy import TokenAccuracy
 from keras_finetune.tasks.fitting import (
     check_backbone,
     check_packing,
+    check_tokenizer,
     hand_on,
     next_token_model,
 )
@@ -54,6 +56,8 @@ class LanguageModeling:
         text: str = "text",
         separate_texts: bool = False,
     ) -> None:
+        check_tokenizer(tokenizer, may_come_later=False)
+        check_flag(separate_texts=separate_texts)
         self.tokenizer = tokenizer
         self.max_length = checked_int("max_length", max_length, 1)
         self.text = text

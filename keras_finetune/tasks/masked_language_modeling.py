@@ -9,9 +9,11 @@ import numpy as np
 from keras_finetune.data import Tokenizer, make_dataset
 from keras_finetune.data.int_checks import checked_int
 from keras_finetune.models import masked_language_model
+from keras_finetune.models.arguments import check_flag
 from keras_finetune.tasks.fitting import (
     check_backbone,
     check_packing,
+    check_tokenizer,
     hand_on,
     takes_segment_ids,
 )
@@ -65,6 +67,8 @@ class MaskedLanguageModeling:
         separate_texts: bool = False,
         segment_ids: bool | None = None,
     ) -> None:
+        check_tokenizer(tokenizer, may_come_later=False)
+        check_flag(whole_word=whole_word, separate_texts=separate_texts)
         if tokenizer.mask_id is None:
             raise ValueError(
                 "The tokenizer has no mask token. Train one with Tokenizer.train, or load one of "

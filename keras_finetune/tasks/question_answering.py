@@ -22,7 +22,13 @@ from keras_finetune.tasks.answer_search import (
 )
 from keras_finetune.tasks.answer_targets import alignment_report, count_inexact
 from keras_finetune.tasks.answer_windows import Windows, choose_layout
-from keras_finetune.tasks.fitting import check_backbone, hand_on, takes_segment_ids, tokenizer_for
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_tokenizer,
+    hand_on,
+    takes_segment_ids,
+    tokenizer_for,
+)
 from keras_finetune.tasks.question_reader import QuestionReader
 
 _QUESTIONS_AT_A_TIME = 1_000
@@ -102,11 +108,7 @@ class QuestionAnswering:
         f1_by: str = "words",
         segment_ids: bool | None = None,
     ) -> None:
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            raise ValueError(
-                "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
-                f"Tokenizer.load(path). Received: {tokenizer!r}"
-            )
+        check_tokenizer(tokenizer)
         self.max_length = checked_int("max_length", max_length, 8)
         if not 0 <= stride < max_length:
             raise ValueError(

@@ -13,12 +13,13 @@ from keras_finetune.data.int_checks import checked_int
 from keras_finetune.data.text_checks import check_texts
 from keras_finetune.evaluation import ClassificationReport, F1Score, classification_report
 from keras_finetune.models import text_classifier
-from keras_finetune.models.arguments import check_flag
+from keras_finetune.models.arguments import check_flag, check_keras_model
 from keras_finetune.tasks.arguments import label_names, text_columns
 from keras_finetune.tasks.encoding import encoded_store, token_columns
 from keras_finetune.tasks.fitting import (
     check_backbone,
     check_classes,
+    check_tokenizer,
     hand_on,
     takes_segment_ids,
     tokenizer_for,
@@ -68,12 +69,8 @@ class TextClassification:
         segment_ids: bool | None = None,
     ) -> None:
         check_flag(multi_label=multi_label)
+        check_tokenizer(tokenizer)
         self.labels = label_names(labels, least=1 if multi_label else 2)
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            raise ValueError(
-                "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
-                f"Tokenizer.load(path). Received: {tokenizer!r}"
-            )
         self.tokenizer = tokenizer
         self.max_length = checked_int("max_length", max_length, 3)
         self.text = text_columns(text)
@@ -183,6 +180,7 @@ class TextClassification:
         """
         if isinstance(texts, str):
             raise ValueError("predict takes a list of texts. Received one string: put it in [...].")
+        check_keras_model("The task", model)
         check_classes(model, self.labels)
         texts = texts.tolist() if isinstance(texts, np.ndarray) else texts
         if isinstance(texts, Iterable) and not _is_table(texts):
@@ -216,6 +214,7 @@ class TextClassification:
         Returns:
             Accuracy, macro, micro and weighted F1, a table by class, the confusion matrix.
         """
+        check_keras_model("The task", model)
         check_classes(model, self.labels)
         store = self._store(read(examples))
         probabilities = self._outputs(model, store, batch_size)

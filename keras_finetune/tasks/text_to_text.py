@@ -14,7 +14,13 @@ from keras_finetune.generation.generating import generate
 from keras_finetune.models.features import backbone_inputs
 from keras_finetune.models.smoothed_crossentropy import check_label_smoothing
 from keras_finetune.tasks.encoding import encoded_store
-from keras_finetune.tasks.fitting import check_backbone, hand_on, next_token_model, tokenizer_for
+from keras_finetune.tasks.fitting import (
+    check_backbone,
+    check_tokenizer,
+    hand_on,
+    next_token_model,
+    tokenizer_for,
+)
 from keras_finetune.tasks.language_modeling import compile_for_tokens
 from keras_finetune.tasks.text_pairs import PairEncoder, check_filled
 
@@ -61,11 +67,7 @@ class TextToText:
         decoder_only: bool | None,
         start_id: int | None,
     ) -> None:
-        if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
-            raise ValueError(
-                "tokenizer must be a keras_finetune.data.Tokenizer: Tokenizer.train(texts) or "
-                f"Tokenizer.load(path). Received: {tokenizer!r}"
-            )
+        check_tokenizer(tokenizer)
         if source == target:
             raise ValueError(
                 f"Source and target must be two columns. Received {source!r} for both."

@@ -43,6 +43,7 @@ def check_fit_data(
     *,
     loss: Any = None,
     validation_split: float | None = None,
+    batch_size: int | None = None,
 ) -> None:
     """Refuse data that would cost a run: empty, unequal lengths, NaN, wrong labels.
 
@@ -58,6 +59,7 @@ def check_fit_data(
         sample_weight: As for `keras.Model.fit`.
         loss: The loss, which says what labels may be.
         validation_split: float, the share of arrays, at their end, that is for validation.
+        batch_size: int, rows of a batch, if `x` is arrays.
 
     Raises:
         ValueError: With what was received, what was expected, and the fix.
@@ -68,6 +70,11 @@ def check_fit_data(
         raise ValueError(
             "validation_split divides arrays, not a data set. Divide the examples, with "
             "keras_finetune.data.split, and give validation_data=task.dataset(...)."
+        )
+    if batch_size is not None and is_data_set(x):
+        raise ValueError(
+            "batch_size divides arrays into batches; a data set has its own. Leave it out, and "
+            "make the data set with it: task.dataset(..., batch_size=...), dataset.batch(...)."
         )
     train_counts = check_side("training data", model, loss, x, y, sample_weight)
     if validation_data is None:

@@ -10,8 +10,10 @@ from typing import Any
 import keras
 import rich
 
+from keras_finetune.models.arguments import check_flag
 from keras_finetune.tuning.argument_checks import (
     check_arguments,
+    check_count,
     check_ends,
     check_fit_numbers,
     check_loss_and_metrics,
@@ -155,6 +157,7 @@ class FineTuner:
                 "The model has no loss. Give one: compile(loss=...), or build the model with "
                 "keras_finetune.tasks, which knows its loss."
             )
+        check_count(steps_per_execution=compile_args.get("steps_per_execution", 1))
         check_loss_and_metrics(self.model, compile_args)
         recipe = make_recipe(
             optimizer,
@@ -242,6 +245,7 @@ class FineTuner:
         check_read_again(x, epochs_now, fit_args)
         callbacks = checked_callbacks(callbacks)
         check_cache_frozen(cache_frozen)
+        check_flag(frozen_dropout=frozen_dropout)
         validated = validation_data is not None or bool(fit_args.get("validation_split"))
         stopping = early_stopping_callbacks(early_stopping, validated, callbacks)
         recipe = self._compilation.current_recipe()
@@ -405,6 +409,8 @@ class FineTuner:
 
     def predict(self, x: Any, **predict_args: Any) -> Any:
         """Return the model's outputs, as `keras.Model.predict` does."""
+        if x is None:
+            raise ValueError("predict needs data: predict(x) with arrays, or a data set.")
         if getattr(x, "shuffled", False):
             raise ValueError(
                 "This data set is shuffled, so that predictions would not be in the order of its "
@@ -449,10 +455,19 @@ class FineTuner:
         own: dict[str, Any] = {"shuffle": False} if comes_in_order(x) else {}
         data = FitData(x, y, validation_data, {**own, **fit_args})
         data = lists_as_arrays(self.model, data)
-        weight, share = (data.fit_args.get(x) for x in ("sample_weight", "validation_split"))
+        weight, share, size = (
+            data.fit_args.get(x) for x in ("sample_weight", "validation_split", "batch_size")
+        )
         validation_data = data.validation_data
         check_fit_data(
-            self.model, data.x, data.y, validation_data, weight, loss=loss, validation_split=share
+            self.model,
+            data.x,
+            data.y,
+            validation_data,
+            weight,
+            loss=loss,
+            validation_split=share,
+            batch_size=size,
         )
         build(self.model, data.x)
         check_loss(self.model, loss)

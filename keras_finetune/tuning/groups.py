@@ -112,6 +112,7 @@ def checked_rates(
                 "A learning rate must be a float >= 0, not infinite, or a keras "
                 f"LearningRateSchedule. Received for {name!r}: {rate!r}"
             )
+        rates[name] = float(rate)  # Keras takes no int.
     return rates
 
 

@@ -44,9 +44,9 @@ def kernels_worth_compiling(
         model: A built model.
         data: What goes into its `fit`.
         epochs: int, how many epochs that fit has.
-        before: int, epochs of earlier fits, which tell that there may be more.
+        before: int, epochs of earlier fits: where as many would have paid, there may be more.
     """
-    if _pays(model, data, epochs + before):
+    if _pays(model, data, epochs, before):
         yield
     else:
         with plain():
@@ -87,7 +87,7 @@ def _predictions_pay(model: keras.Model, plan: Plan) -> bool:
     return numbers == 0 or numbers >= _NUMBERS_OF_A_PREDICTED_SHAPE * shapes
 
 
-def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
+def _pays(model: keras.Model, data: FitData, epochs: int, before: int) -> bool:
     _, is_compiled = getattr(model.train_function, "traced", (None, False))
     if is_compiled or not is_fusing() or on_gpu():
         return True
@@ -98,10 +98,11 @@ def _pays(model: keras.Model, data: FitData, epochs: int) -> bool:
         return True
     of_a_token = sum(map(_trained_numbers_of_a_token, blocks))
     of_a_step = tokens_per_step(data.x, data.fit_args) * of_a_token
-    shapes = count_shapes(data.x, data.fit_args)
+    # What was traced is traced anew, which takes about as long as a shape.
+    shapes = count_shapes(data.x, data.fit_args) + bool(before)
     return (
         of_a_step >= _NUMBERS_OF_A_LARGE_STEP
-        or of_a_step * steps * epochs >= _NUMBERS_OF_A_SHAPE * shapes
+        or of_a_step * steps * max(epochs, before) >= _NUMBERS_OF_A_SHAPE * shapes
     )
 
 

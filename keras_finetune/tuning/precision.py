@@ -36,7 +36,7 @@ def set_precision(model: keras.Model, precision: str) -> str:
     if precision not in PRECISIONS:
         raise ValueError(
             f"precision={precision!r}: there are {', '.join(PRECISIONS)}."
-            f"{did_you_mean(precision, PRECISIONS)}"
+            f"{did_you_mean(str(precision), PRECISIONS)}"
         )
     if precision == "auto":
         precision = "mixed_bfloat16" if has_bfloat16() else "float32"

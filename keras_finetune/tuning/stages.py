@@ -116,6 +116,8 @@ def gradual_unfreezing(
         all ('dense', 'lstm', 'embedding')
     """
     check_count(blocks_per_stage=blocks_per_stage)
+    if final_epochs is not None:
+        check_count(final_epochs=final_epochs)
     found = roles(model)
     stem, above = blocks(found["backbone"])
     trainable = list(found["head"])

@@ -215,3 +215,12 @@ def test_load_needs_train(tmp_path: Path) -> None:
 def test_an_empty_given_split(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no rows"):
         load({"train": ROWS, "test": []})
+
+
+def test_an_empty_text_is_no_folder(tmp_path, monkeypatch):
+    csv_file(tmp_path / "train.csv", 4)
+    monkeypatch.chdir(tmp_path)
+    assert len(load(".").train) > 0
+    for opened in (load, read):
+        with pytest.raises(ValueError, match="The source is an empty text"):
+            opened("")

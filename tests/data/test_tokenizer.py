@@ -115,6 +115,8 @@ def test_decode_leaves_special_tokens_out(tokenizer) -> None:
     ids = np.array(tokenizer.encode("the cat"))
     assert tokenizer.decode(ids) == "the cat"
     assert tokenizer.decode(ids, skip_special_tokens=False) == "[CLS] the cat [SEP]"
+    with pytest.raises(ValueError, match="Token ids are 0 or more"):
+        tokenizer.decode([1, -1])
 
 
 def test_tokens_and_ids(tokenizer) -> None:

@@ -209,3 +209,9 @@ def test_token_dropout_hides_whole_tokens_in_training_only(name):
     np.testing.assert_array_equal(hidden.any(axis=-1), hidden.all(axis=-1))
     assert 0 < hidden.mean() < 1
     assert (keras.ops.convert_to_numpy(vectors(inputs, training=False)) != 0).any(axis=-1).all()
+
+
+def test_no_positions():
+    for builder in (models.transformer_encoder, models.transformer_decoder):
+        with pytest.raises(ValueError, match="max_length must be an int of at least 1"):
+            builder(20, 1, 2, 8, max_length=0)

@@ -1,9 +1,12 @@
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_finetune.models import fused as module
+from keras_finetune.models import plain, text_classifier, transformer_encoder
 from keras_finetune.models.activation import gelu, gelu_approximate, silu
 from keras_finetune.models.attention_weights import attention_weights
 from keras_finetune.models.fused import add_and_norm, drop, fused, normalize
@@ -241,3 +244,17 @@ def test_pytorch_normalizes_float64_in_float64():
     expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
     found = ops.convert_to_numpy(normalize(norm, ops.convert_to_tensor(x)))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="kernels are TensorFlow's")
+@pytest.mark.parametrize("fuses", [True, False])
+def test_what_is_exported_plain_needs_no_compiler(fuses, tmp_path):
+    import tensorflow as tf
+
+    model = text_classifier(transformer_encoder(20, 1, 2, 8, max_length=8), 2)
+    with nullcontext() if fuses else plain():
+        model.export(tmp_path / "model", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "model")
+    functions = exported.signatures["serving_default"].graph.as_graph_def().library.function
+    compiled = [x for x in functions if "_XlaMustCompile" in x.attr and x.attr["_XlaMustCompile"].b]
+    assert bool(compiled) is fuses

@@ -71,3 +71,8 @@ def test_bad_arguments():
         inverse_frequencies(8, scaling={"rope_type": "liner", "factor": 2.0})
     with pytest.raises(ValueError, match=r"lacks \['factor'\]"):
         inverse_frequencies(8, scaling={"rope_type": "linear"})
+    for theta in (0, -1.0, math.inf, "10000"):
+        with pytest.raises(ValueError, match="rope_theta must be a number above 0"):
+            inverse_frequencies(8, theta=theta)
+    with pytest.raises(ValueError, match="rope_scaling's factor must be a number above 0"):
+        inverse_frequencies(8, scaling={"rope_type": "linear", "factor": 0})

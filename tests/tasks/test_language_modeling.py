@@ -80,3 +80,7 @@ def test_a_length_that_is_no_int(tokenizer):
     for task in (LanguageModeling, MaskedLanguageModeling):
         with pytest.raises(ValueError, match=r"max_length must be an int of at least 1.* 8\.5"):
             task(tokenizer, max_length=8.5)
+        with pytest.raises(ValueError, match="tokenizer must be a"):
+            task(None)
+        with pytest.raises(ValueError, match="separate_texts must be True or False"):
+            task(tokenizer, separate_texts="no")

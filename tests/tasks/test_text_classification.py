@@ -270,3 +270,15 @@ def test_outputs_that_are_nan_are_no_predictions(tokenizer, backbone, reviews, m
         task.evaluate(model, {"text": reviews["text"], "label": labels})
     with pytest.raises(ValueError, match=message):
         task.decode(np.array([[0.5, 0.5], [np.nan, 0.5]]))
+
+
+def test_arguments_in_the_wrong_order(task, backbone, reviews):
+    model = task.build(backbone)
+    for method in (task.predict, task.evaluate):
+        with pytest.raises(ValueError, match="The task needs a Keras model"):
+            method(reviews, model)
+
+
+def test_shuffle_is_a_flag(task, reviews):
+    with pytest.raises(ValueError, match="shuffle must be True or False"):
+        task.dataset(reviews, shuffle="no")

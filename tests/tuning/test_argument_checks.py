@@ -25,6 +25,8 @@ pytestmark = pytest.mark.backends
         ({"learning_rate": {}}, "learning_rate names no layers"),
         ({"layer_decay": 2.0}, "layer_decay"),
         ({"layer_decay": "a"}, r"layer_decay must be in \(0, 1\]. Received: 'a'"),
+        ({"steps_per_execution": 0}, "steps_per_execution must be an int of at least 1"),
+        ({"precision": 16}, "precision=16: there are auto, float32"),
         ({"warmup": -1}, "warmup must be"),
         ({"warmup": "x"}, "warmup must be >= 0: .* Received: 'x'"),
         ({"warmup": math.nan}, "warmup must be"),
@@ -202,6 +204,22 @@ def test_stages_say_their_epochs(model, data, loss):
     tuner.compile("sgd", loss)
     with pytest.raises(ValueError, match="Leave initial_epoch out of fit_stages"):
         tuner.fit_stages([Stage("head", ("head",))], *data, initial_epoch=1, verbose=0)
+
+
+def test_a_rate_may_be_an_int(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss, learning_rate=1)
+    tuner.fit(*data, verbose=0)
+    assert float(model.optimizer.learning_rate) == 1.0
+
+
+def test_flags_of_fit_and_data_of_predict(model, data, loss):
+    tuner = FineTuner(model)
+    tuner.compile("sgd", loss)
+    with pytest.raises(ValueError, match="frozen_dropout must be True or False"):
+        tuner.fit(*data, frozen_dropout="no", verbose=0)
+    with pytest.raises(ValueError, match="predict needs data"):
+        tuner.predict(None)
 
 
 def test_a_class_is_no_loss():

@@ -88,6 +88,8 @@ def test_what_goes_only_with_arrays(model, data, loss):
     dataset = tf.data.Dataset.from_tensor_slices(data).batch(8)
     with pytest.raises(ValueError, match="validation_split divides arrays"):
         check_fit_data(model, dataset, loss=loss, validation_split=0.5)
+    with pytest.raises(ValueError, match="batch_size divides arrays into batches"):
+        check_fit_data(model, dataset, loss=loss, batch_size=8)
     with pytest.raises(ValueError, match=r"training data is a data set.* Leave y out"):
         check_fit_data(model, dataset, y, loss=loss)
     with pytest.raises(

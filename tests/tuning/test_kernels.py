@@ -57,6 +57,13 @@ def test_few_steps_are_not_worth_compiling_and_many_are():
     assert [fusing(model, epochs) for epochs in (1_000, 2_000)] == [False, True]
 
 
+def test_epochs_that_went_and_that_come_do_not_add_up(monkeypatch):
+    model, _ = transformer()
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", 4 * 2 * 166 * 512 / 3)
+    found = [fusing(model, epochs, before) for epochs, before in ((3, 3), (4, 1), (1, 4))]
+    assert found == [False, True, True]
+
+
 def test_large_steps_are_worth_it_at_once(monkeypatch):
     model, _ = transformer()
     monkeypatch.setattr(kernels, "_NUMBERS_OF_A_LARGE_STEP", 2 * 166 * 8 * 8 - 1)
@@ -79,8 +86,8 @@ def test_fits_trace_what_pays_and_later_ones_count_those_before(monkeypatch):
     model, look = transformer()
     tuner = kft.FineTuner(model)
     tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    # 2 blocks of 166 numbers, 512 tokens an epoch, and two shapes at most.
-    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", 2.5 * 2 * 166 * 512 / 2)
+    # 2 blocks of 166 numbers, 512 tokens an epoch, two shapes at most, and another tracing.
+    monkeypatch.setattr(kernels, "_NUMBERS_OF_A_SHAPE", 2 * 2 * 166 * 512 / 3)
     for expected in ([(True, False)], [], [(True, True)], []):
         look.seen.clear()
         tuner.fit(inputs(), Y, batch_size=8, verbose=0)

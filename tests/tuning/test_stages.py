@@ -51,6 +51,8 @@ def test_no_head():
         linear_probe_then_tune(model)
     with pytest.raises(ValueError, match="blocks_per_stage"):
         gradual_unfreezing(model, blocks_per_stage=0)
+    with pytest.raises(ValueError, match="final_epochs must be"):
+        gradual_unfreezing(model, final_epochs=0)
 
 
 def test_epochs_of_a_probe(model):
