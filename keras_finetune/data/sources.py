@@ -153,7 +153,7 @@ def load(
 def _open(source: Any, data_dir: str | Path | None) -> _Source:
     if isinstance(source, Examples):
         return _single(source)
-    if source == "":
+    if isinstance(source, str) and not source:
         raise ValueError('The source is an empty text. For the current folder give ".".')
     if isinstance(source, str) and not Path(source).exists():
         return _from_catalogue(source, data_dir)
