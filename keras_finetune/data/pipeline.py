@@ -97,7 +97,7 @@ def make_dataset(
     """
     check_sizes(batch_size, tokens_per_batch)
     checked_int("seed", seed, 0)
-    if not isinstance(shuffle, bool):
+    if not isinstance(shuffle, bool | np.bool_):
         raise ValueError(f"shuffle must be True or False. Received: {shuffle!r}.")
     names = (ragged,) if isinstance(ragged, str) else tuple(ragged)
     lengths = np.sum([store.lengths(name) for name in names], axis=0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_finetune.suggest import did_you_mean
 
@@ -91,7 +92,7 @@ def check_above_zero(**values: Any) -> None:
 
 
 def check_flag(**values: Any) -> None:
-    """Require every value to be True or False.
+    """Require every value to be True or False, Python's or NumPy's.
 
     Args:
         **values: The values by argument name.
@@ -100,7 +101,7 @@ def check_flag(**values: Any) -> None:
         ValueError: A value is neither.
     """
     for name, value in values.items():
-        if not isinstance(value, bool):
+        if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False. Received: {value!r}.")
 
 

@@ -61,7 +61,7 @@ class LanguageModeling:
         self.tokenizer = tokenizer
         self.max_length = checked_int("max_length", max_length, 1)
         self.text = text
-        self.separate_texts = separate_texts
+        self.separate_texts = bool(separate_texts)
 
     def build(
         self, backbone: keras.Model, *, learning_rate: float = 1e-3, **head_args: Any

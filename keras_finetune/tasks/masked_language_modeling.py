@@ -80,9 +80,9 @@ class MaskedLanguageModeling:
         self.max_length = checked_int("max_length", max_length, 1)
         self.text = text
         self.mask_rate = mask_rate
-        self.whole_word = whole_word
+        self.whole_word = bool(whole_word)
         self._words = WholeWords(tokenizer) if whole_word else None
-        self.separate_texts = separate_texts
+        self.separate_texts = bool(separate_texts)
         self.segment_ids = segment_ids
 
     def build(

@@ -75,7 +75,7 @@ class TextClassification:
         self.max_length = checked_int("max_length", max_length, 3)
         self.text = text_columns(text)
         self.label = label
-        self.multi_label = multi_label
+        self.multi_label = bool(multi_label)
         self.segment_ids = segment_ids
 
     def build(

@@ -23,6 +23,7 @@ from keras_finetune.tuning.memory import forget_peak, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,
+    count_tokens,
     folder_of,
     frozen_once,
     is_asked,
@@ -270,19 +271,13 @@ def _time_prefix(
 
 def _seconds_of_a_token(prefix: Prefix, cut: PrefixCut, blocks: Sequence[Block]) -> float:
     inputs = [prefix_inputs(cut, block.x) for block in blocks]
-    for each in {x["input_0"].shape: x for x in inputs}.values():
+    for each in {tuple(x[name].shape for name in sorted(x)): x for x in inputs}.values():
         prefix.run(each)  # Traces and compiles.
     started = time.perf_counter()
     for each in inputs:
         prefix.run(each)
     seconds = time.perf_counter() - started
-    return seconds / sum(map(_tokens_of, blocks, inputs))
-
-
-def _tokens_of(block: Block, inputs: dict[str, np.ndarray]) -> int:
-    if block.lengths is not None:
-        return int(block.lengths.sum())
-    return int(np.prod(inputs["input_0"].shape[:2]))
+    return seconds / sum(count_tokens(block.x, block.lengths) for block in blocks)
 
 
 @contextmanager

@@ -367,7 +367,9 @@ class FineTuner:
         recipe = self._compilation.current_recipe()
         for name in ("callbacks", "class_weight", "early_stopping", "verbose"):
             fit_args.pop(name, None)
-        if fit_args.pop("frozen_dropout", False):
+        frozen_dropout = fit_args.pop("frozen_dropout", False)
+        check_flag(frozen_dropout=frozen_dropout)
+        if frozen_dropout:
             cache_frozen = False
         data = self._checked_data(x, y, validation_data, fit_args)
         planned: list[tuple[Stage | None, int]] = [(None, epochs)]

@@ -74,8 +74,9 @@ def predictions_worth_compiling(model: keras.Model, plan: Plan | None) -> Iterat
         with plain():
             yield
     finally:
-        compiled.plain = model.predict_function
-        model.predict_function = compiled
+        if model.predict_function is not None:  # Else a callback's `compile` took it away.
+            compiled.plain = model.predict_function
+            model.predict_function = compiled
 
 
 def _predictions_pay(model: keras.Model, plan: Plan) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from keras_finetune.data.store_writer import StoreWriteError
 from keras_finetune.models.fused import plain
@@ -264,8 +265,20 @@ def _with_validation_split(data: FitData) -> FitData:
 def _count_tokens(rows: Rows) -> int:
     if rows.lengths is not None:
         return int(rows.lengths.sum())
-    shape = keras.tree.flatten(rows.sample()[0])[0].shape
-    return rows.num_rows * (shape[1] if len(shape) > 1 else 1)
+    x = rows.sample().x
+    return rows.num_rows * count_tokens(x, None) // len(keras.tree.flatten(x)[0])
+
+
+def count_tokens(x: Any, lengths: np.ndarray | None) -> int:
+    """Count the tokens of some rows; of rows that are no sequences, the rows.
+
+    Args:
+        x: Their inputs; the first one decides.
+        lengths: (rows,) int, how many tokens of each are no padding, if known.
+    """
+    if lengths is not None:
+        return int(lengths.sum())
+    return int(np.prod(keras.tree.flatten(x)[0].shape[:2]))
 
 
 def _does_not_pay(cut: PrefixCut, tokens: int, epochs: int) -> str | None:

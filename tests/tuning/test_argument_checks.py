@@ -218,6 +218,9 @@ def test_flags_of_fit_and_data_of_predict(model, data, loss):
     tuner.compile("sgd", loss)
     with pytest.raises(ValueError, match="frozen_dropout must be True or False"):
         tuner.fit(*data, frozen_dropout="no", verbose=0)
+    with pytest.raises(ValueError, match="frozen_dropout must be True or False"):
+        tuner.estimate(*data, frozen_dropout="no")
+    tuner.fit(*data, frozen_dropout=np.bool_(False), verbose=0)
     with pytest.raises(ValueError, match="predict needs data"):
         tuner.predict(None)
 

@@ -151,6 +151,16 @@ def test_few_predictions_are_traced_plain_and_many_are_not(monkeypatch):
     assert {fused for _, fused in look.seen} == {False, True}
 
 
+def test_compile_within_a_prediction_holds():
+    model, _ = transformer()
+    compiling = keras.callbacks.LambdaCallback(
+        on_predict_end=lambda _: model.compile("sgd", "mse", run_eagerly=True)
+    )
+    with predictions_worth_compiling(model, plan_of(8)):
+        model.predict(inputs(), callbacks=[compiling], verbose=0)
+    assert model.predict_function is None
+
+
 def test_predictions_that_are_not_planned_stay_as_they_are():
     model, look = transformer()
     with predictions_worth_compiling(model, None):

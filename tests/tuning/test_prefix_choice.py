@@ -11,8 +11,10 @@ from keras_finetune import FineTuner, Stage
 from keras_finetune.data import store_writer
 from keras_finetune.models import fused
 from keras_finetune.tuning import prefix_choice
+from keras_finetune.tuning.data_kinds import FitData
 from keras_finetune.tuning.find_rows import rows_of
 from keras_finetune.tuning.prefix_cache import PrefixCache
+from keras_finetune.tuning.prefix_cut import find_cut
 
 from .conftest import compile_keras, losses, make_task, transformer
 
@@ -284,3 +286,20 @@ def test_stages_are_cached_where_layers_are_frozen():
     assert [stage.cache_gb > 0 for stage in estimate.stages] == [True, False]
     tuner.fit_stages(stages, *DATA, cache_frozen=True, verbose=0)
     assert len(tuner.history["loss"]) == 2
+
+
+@pytest.mark.backends
+def test_tokens_are_counted_alike_in_blocks_and_in_all_rows():
+    narrow, wide = keras.Input((2,), name="features"), keras.Input((64,), name="tokens")
+    joined = keras.layers.Concatenate()(
+        [keras.layers.Dense(3)(wide), keras.layers.Dense(3)(narrow)]
+    )
+    # The graph's first input is not the first of the dict.
+    model = keras.Model([wide, narrow], keras.layers.Dense(1)(joined))
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    x = {"tokens": np.ones((40, 64), "float32"), "features": np.ones((40, 2), "float32")}
+    data = FitData(x, np.ones((40, 1)), None, {})
+    plan = prefix_choice.plan_cache(find_cut(model), data, PrefixCache().folder, 3, asked=True)
+    blocks = [prefix_choice.count_tokens(block.x, block.lengths) for block in plan.rows.blocks()]
+    assert plan.tokens == sum(blocks)
