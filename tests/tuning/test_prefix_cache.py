@@ -265,3 +265,17 @@ def test_the_frozen_layers_are_traced_once_for_all_widths(task):
     shapes = {prefix.run(some)["cut_0"].shape for some in [*inputs, *narrower]}
     assert len(shapes) > 1
     assert prefix.predict_function.experimental_get_tracing_count() == 1
+
+
+@pytest.mark.backends
+def test_a_row_that_gives_nan_is_the_loss_to_tell():
+    x = np.random.default_rng(0).integers(1, 9, (8, 6)).astype("int32")
+    x[3] = 0  # An average over no token.
+    layers = [keras.layers.Embedding(9, 4, mask_zero=True, name="low")]
+    layers += [keras.layers.GlobalAveragePooling1D(), keras.layers.Dense(2)]
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), *layers])
+    tuner = FineTuner(model)
+    tuner.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    tuner.freeze("low")
+    with pytest.raises(FloatingPointError, match="The loss is nan"):
+        tuner.fit(x, np.arange(8) % 2, epochs=2, cache_frozen=True, verbose=0)
