@@ -64,7 +64,8 @@ def run_lstm(layer: keras.layers.LSTM, inputs: Any, training: bool | None = None
 def _is_worth_compiling(layer: keras.layers.LSTM, training: bool | None) -> bool:
     if not is_fusing() or on_gpu():  # On a GPU, Keras calls cuDNN.
         return False
-    # Forwards only, Keras's loop is as fast in float32, and half as fast in 16 bits.
+    # Forwards only, Keras's loop takes a quarter longer at most in float32: compiling would pay
+    # after a hundred batches of a shape. In 16 bits it takes twice as long.
     return layer.compute_dtype != "float64" and bool(training or layer.compute_dtype != "float32")
 
 
