@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_finetune.models.arguments import check_choice
+from keras_finetune.models.arguments import check_above_zero, check_choice
 
 
 def make_norm(kind: str, epsilon: float, *, name: str, dtype: Any = None) -> keras.layers.Layer:
@@ -28,8 +28,7 @@ def make_norm(kind: str, epsilon: float, *, name: str, dtype: Any = None) -> ker
         'norm'
     """
     check_choice("norm", kind, ["layer", "rms"])
-    if not epsilon > 0:
-        raise ValueError(f"norm_epsilon must be above 0. Received: norm_epsilon={epsilon!r}.")
+    check_above_zero(norm_epsilon=epsilon)
     if kind == "rms":
         return keras.layers.RMSNormalization(epsilon=epsilon, name=name, dtype=dtype)
     return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)

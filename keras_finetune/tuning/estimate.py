@@ -1,11 +1,8 @@
 """Time, memory and disk of a fit, told before it runs from some of its steps."""
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any
 
 import keras
 import numpy as np
@@ -16,33 +13,27 @@ from keras_finetune.device import on_gpu
 from keras_finetune.tuning.compilation import Compilation
 from keras_finetune.tuning.data_kinds import FitData, count_steps, keras_fit_arguments
 from keras_finetune.tuning.execution import choose_steps_per_execution, steps_per_execution
-from keras_finetune.tuning.frozen_prefix import Prefix, cut_model, make_prefix, prefix_inputs
 from keras_finetune.tuning.gradient_checkpointing import maybe_checkpoint_blocks
 from keras_finetune.tuning.kernels import kernels_worth_compiling
 from keras_finetune.tuning.memory import forget_peak, peak_memory
 from keras_finetune.tuning.prefix_cache import PrefixCache
 from keras_finetune.tuning.prefix_choice import (
     CacheFrozen,
-    count_tokens,
     folder_of,
     frozen_once,
     is_asked,
     plan_cache,
     refuse_if_asked,
 )
-from keras_finetune.tuning.prefix_cut import PrefixCut, find_cut
-from keras_finetune.tuning.prefix_rows import Block
+from keras_finetune.tuning.prefix_cut import find_cut
 from keras_finetune.tuning.recipe import Recipe
 from keras_finetune.tuning.sample import (
     batch_size_of,
     mean_step_of_sample,
-    repeated,
     sample_data,
 )
 from keras_finetune.tuning.stages import Stage
-
-# Blocks of frozen layers' rows that are timed.
-_TIMED_BLOCKS = 8
+from keras_finetune.tuning.timing import StepTimer, time_prefix
 
 
 @dataclass(frozen=True)
@@ -175,9 +166,9 @@ def _measure(
     forget_peak()
     cache = PrefixCache()
     if cut is not None and not isinstance(kept, str):
-        start, seconds_of_a_token = _time_prefix(cut, sample, cache, epochs)
+        start, seconds_of_a_token = time_prefix(cut, sample, cache, epochs)
         cache_seconds = seconds_of_a_token * kept.tokens
-    timer = _Timer(at_once)
+    timer = StepTimer(at_once)
     caching = not isinstance(kept, str)
     with (
         frozen_once(model, sample, cache, epochs=2, cache_frozen=caching) as cut_data,
@@ -202,82 +193,6 @@ def _measure(
         peak_memory_gb=peak_memory() / 1e9,
         cache_gb=0.0 if isinstance(kept, str) else kept.size / 1e9,
     )
-
-
-class _Timer(keras.callbacks.Callback):
-    """The times of epochs and, in the second, of what comes after each first execution."""
-
-    def __init__(self, at_once: int) -> None:
-        super().__init__()
-        self.epochs: list[float] = []
-        self._at_once = at_once
-        self._ends: list[float] = []
-        self._test_ends: list[float] = []
-        self._tests = 0.0
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._began, self._ends, self._test_ends, self._tests = time.perf_counter(), [], [], 0.0
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.epochs.append(time.perf_counter() - self._began)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._ends.append(time.perf_counter())
-
-    def on_test_begin(self, logs: Any = None) -> None:
-        self._tests -= time.perf_counter()
-
-    def on_test_end(self, logs: Any = None) -> None:
-        self._tests += time.perf_counter()
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self._test_ends.append(time.perf_counter())
-
-    def seconds_of_a_step(self) -> float:
-        return self._between(self._ends)
-
-    def seconds_of_a_test_step(self) -> float:
-        return self._between(self._test_ends)
-
-    def overhead(self) -> float:
-        """What an epoch takes besides its steps and its validation."""
-        steps = len(self._ends) * self._at_once
-        return max(self.epochs[-1] - self._tests - self.seconds_of_a_step() * steps, 0.0)
-
-    def _between(self, ends: list[float]) -> float:
-        return (ends[-1] - ends[0]) / ((len(ends) - 1) * self._at_once) if len(ends) > 1 else 0.0
-
-
-def _time_prefix(
-    cut: PrefixCut, sample: FitData, cache: PrefixCache, epochs: int
-) -> tuple[float, float]:
-    """Seconds that the frozen layers take once, whatever the rows, and for each token."""
-    # Twice over, so that most widths have whole batches, as they have among all rows.
-    once = replace(sample, validation_data=None)
-    sampled, twice = (
-        plan_cache(cut, data, cache.folder, epochs, asked=True)
-        for data in (once, repeated(once, 2))
-    )
-    if isinstance(sampled, str) or isinstance(twice, str):
-        return 0.0, 0.0
-    started = time.perf_counter()
-    with cut_model(cut.graph.model, cut):
-        cache.dataset(cut, sampled.rows, "train", progress=False)
-    whole = time.perf_counter() - started
-    some = islice(twice.rows.blocks(), 0, None, -(-twice.rows.num_blocks // _TIMED_BLOCKS))
-    of_a_token = _seconds_of_a_token(make_prefix(cut), cut, list(some))
-    return max(whole - of_a_token * sampled.tokens, 0.0), of_a_token
-
-
-def _seconds_of_a_token(prefix: Prefix, cut: PrefixCut, blocks: Sequence[Block]) -> float:
-    inputs = [prefix_inputs(cut, block.x) for block in blocks]
-    for each in {tuple(x[name].shape for name in sorted(x)): x for x in inputs}.values():
-        prefix.run(each)  # Traces and compiles.
-    started = time.perf_counter()
-    for each in inputs:
-        prefix.run(each)
-    seconds = time.perf_counter() - started
-    return seconds / sum(count_tokens(block.x, block.lengths) for block in blocks)
 
 
 @contextmanager

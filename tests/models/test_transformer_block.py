@@ -200,7 +200,7 @@ def test_config_makes_the_same_block_again(hidden, random_weights):
         ({"activation": "geluu"}, r'Did you mean "gelu"'),
         ({"dropout": 1.5}, "dropout must be a number from 0"),
         ({"intermediate_dim": 0}, "intermediate_dim must be an int of at least 1"),
-        ({"norm_epsilon": 0.0}, "norm_epsilon must be above 0"),
+        ({"norm_epsilon": 0.0}, "norm_epsilon must be a number above 0"),
     ],
 )
 def test_bad_arguments(arguments, message):
