@@ -257,43 +257,6 @@ def sum_of_rows(x: Any) -> Any:
     return ops.reshape(sums, (*shape[:-1], 1))
 
 
-def with_last_axes_swapped(x: Any) -> Any:
-    """Transpose few numbers, such as one new token has.
-
-    Where TensorFlow runs operation by operation they are stacked anew: in bfloat16 that takes a
-    tenth of the time of its transpose, which is oneDNN's.
-
-    Args:
-        x: (..., rows, columns), few columns.
-
-    Returns:
-        (..., columns, rows).
-
-    Example:
-        >>> tuple(with_last_axes_swapped(ops.ones((2, 5, 3))).shape)
-        (2, 3, 5)
-    """
-    if is_op_by_op():
-        return ops.stack(ops.unstack(x, axis=-1), axis=-2)
-    order = range(len(x.shape))
-    return ops.transpose(x, (*order[:-2], order[-1], order[-2]))
-
-
-def as_written(x: Any) -> Any:
-    """Let XLA on TensorFlow compute a tensor as it is written, and not as it would rewrite it.
-
-    Args:
-        x: A tensor of a function that XLA compiles: outside of one there is no such operation.
-
-    Returns:
-        The same tensor.
-    """
-    from tensorflow.compiler.tf2xla.python import xla
-
-    (same,) = xla.optimization_barrier(x)
-    return same
-
-
 def _for_each_row(weight: Any, x: Any) -> Any:
     """Repeat a vector for each row of a batch; its gradient then is summed in two passes.
 

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_finetune.device import on_gpu
-from keras_finetune.models.fused import with_last_axes_swapped
+from keras_finetune.models.new_tokens import with_last_axes_swapped
 
 
 def attend_from_one(

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from keras_finetune.models.activation import silu
-from keras_finetune.models.fused import plain, with_last_axes_swapped
-from keras_finetune.models.new_tokens import NewTokens
+from keras_finetune.models.fused import plain
+from keras_finetune.models.new_tokens import NewTokens, with_last_axes_swapped
 
 pytestmark = pytest.mark.backends
 
