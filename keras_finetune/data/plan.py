@@ -41,10 +41,20 @@ class Plan:
         return len(self.starts)
 
     @property
+    def num_tokens(self) -> int:
+        """Tokens that are computed, padding included."""
+        return int((self.sizes * self.widths).sum())
+
+    @property
+    def num_shapes(self) -> int:
+        """Different shapes of batches."""
+        return len(set(zip(self.sizes.tolist(), self.widths.tolist(), strict=True)))
+
+    @property
     def padding_share(self) -> float:
         """Share of the computed tokens that is padding."""
         real = sum(int(np.minimum(self.lengths[b.rows], b.width).sum()) for b in self)
-        return 1.0 - real / max(int((self.sizes * self.widths).sum()), 1)
+        return 1.0 - real / max(self.num_tokens, 1)
 
     def start_at(self, step: int) -> "Plan":
         """Return the plan without its first steps, to go on where a run stopped."""

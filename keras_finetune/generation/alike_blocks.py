@@ -10,7 +10,7 @@ import keras
 
 from keras_finetune.generation.kept_stacks import Kept
 from keras_finetune.models import TransformerBlock
-from keras_finetune.models.fused import plain
+from keras_finetune.models.fused import without_xla
 from keras_finetune.models.new_tokens import NewTokens
 
 # More take longer to compile; each call of a function takes time of its own.
@@ -100,7 +100,7 @@ class AlikeBlocks:
                 tokens = replace(tokens, transposed=transposed, with_xla=self.with_xla)
             # A kernel of XLA's takes longer to start than a token's numbers to compute.
             is_small = columns == 1 and not self.with_xla
-            with keras.StatelessScope(read), plain() if is_small else nullcontext():
+            with keras.StatelessScope(read), without_xla() if is_small else nullcontext():
                 return _run(blocks, inputs, kept, tokens)
 
         return tf.function(run, jit_compile=self.with_xla, autograph=False)

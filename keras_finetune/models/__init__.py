@@ -9,7 +9,7 @@ from keras_finetune.models.cnn_encoder import cnn_encoder
 from keras_finetune.models.convolution_block import ConvolutionBlock
 from keras_finetune.models.encoder_decoder import encoder_decoder
 from keras_finetune.models.feed_forward import FeedForward
-from keras_finetune.models.fused import plain
+from keras_finetune.models.fused import without_xla
 from keras_finetune.models.language_model import language_model
 from keras_finetune.models.lstm_encoder import lstm_encoder
 from keras_finetune.models.lstm_encoder_decoder import lstm_encoder_decoder
@@ -47,9 +47,9 @@ __all__ = [
     "lstm_encoder_decoder",
     "masked_language_model",
     "ngram_encoder",
-    "plain",
     "question_answerer",
     "text_classifier",
     "transformer_decoder",
     "transformer_encoder",
+    "without_xla",
 ]

@@ -21,7 +21,7 @@ from keras_finetune.models import torch_kernels
 from keras_finetune.models.torch_kernels import is_torch
 from keras_finetune.models.traced_once import traced_once
 
-_is_plain = ContextVar("is_plain", default=False)
+_is_without_xla = ContextVar("is_without_xla", default=False)
 
 
 def fused(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -71,32 +71,32 @@ def fused(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_fusing() -> bool:
-    """Tell whether kernels are fused: where there is a compiler, outside of `plain`."""
-    return not _is_plain.get() and has_compiler()
+    """Tell whether kernels are fused: where there is a compiler, outside of `without_xla`."""
+    return not _is_without_xla.get() and has_compiler()
 
 
 def is_op_by_op() -> bool:
-    """Tell whether TensorFlow runs each operation by itself, as within `plain`."""
+    """Tell whether TensorFlow runs each operation by itself, as within `without_xla`."""
     return keras.backend.backend() == "tensorflow" and not is_fusing()
 
 
 @contextmanager
-def plain() -> Iterator[None]:
-    """Fuse nothing in what TensorFlow traces here.
+def without_xla() -> Iterator[None]:
+    """Let TensorFlow trace models without the kernels of this library that XLA compiles.
 
-    The compiler takes seconds and some 80 MB of memory. What is exported runs where there is none,
-    as converters to other formats need.
+    Compiling takes seconds and some 80 MB of memory, and converters to other formats know no such
+    kernels.
 
     Example:
-        >>> with plain():
+        >>> with without_xla():
         ...     is_fusing()
         False
     """
-    token = _is_plain.set(True)
+    token = _is_without_xla.set(True)
     try:
         yield
     finally:
-        _is_plain.reset(token)
+        _is_without_xla.reset(token)
 
 
 @functools.cache

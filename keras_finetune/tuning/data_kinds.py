@@ -191,8 +191,7 @@ def count_shapes(x: Any, fit_args: Mapping[str, Any]) -> int:
     """
     plan = getattr(x, "plan", None)
     if plan is not None:
-        first = plan(0)
-        return len(set(zip(first.sizes.tolist(), first.widths.tolist(), strict=True)))
+        return int(plan(0).num_shapes)
     steps = count_steps(x, fit_args) or _MOST_SHAPES
     specs = keras.tree.flatten(x.element_spec) if is_tf_dataset(x) else [None]
     shapes = [known_shape(spec) for spec in specs if hasattr(spec, "shape")]

@@ -9,7 +9,7 @@ import keras
 from keras_finetune.data.plan import Plan
 from keras_finetune.device import on_gpu
 from keras_finetune.models import TransformerBlock
-from keras_finetune.models.fused import is_fusing, plain
+from keras_finetune.models.fused import is_fusing, without_xla
 from keras_finetune.tuning.data_kinds import (
     FitData,
     count_shapes,
@@ -49,7 +49,7 @@ def kernels_worth_compiling(
     if _pays(model, data, epochs, before):
         yield
     else:
-        with plain():
+        with without_xla():
             yield
 
 
@@ -69,23 +69,21 @@ def predictions_worth_compiling(model: keras.Model, plan: Plan | None) -> Iterat
     model.make_predict_function()
     compiled = model.predict_function
     # Kept with the other, so that both go when Keras has them traced anew.
-    model.predict_function = getattr(compiled, "plain", None)
+    model.predict_function = getattr(compiled, "without_xla", None)
     try:
-        with plain():
+        with without_xla():
             yield
     finally:
         if model.predict_function is not None:  # Else a callback's `compile` took it away.
-            compiled.plain = model.predict_function
+            compiled.without_xla = model.predict_function
             model.predict_function = compiled
 
 
 def _predictions_pay(model: keras.Model, plan: Plan) -> bool:
     if not is_fusing() or on_gpu():
         return True
-    tokens = int((plan.sizes * plan.widths).sum())
-    shapes = len(set(zip(plan.sizes.tolist(), plan.widths.tolist(), strict=True)))
-    numbers = tokens * sum(map(_numbers_of_a_token, _blocks(model)))
-    return numbers == 0 or numbers >= _NUMBERS_OF_A_PREDICTED_SHAPE * shapes
+    numbers = plan.num_tokens * sum(map(_numbers_of_a_token, _blocks(model)))
+    return numbers == 0 or numbers >= _NUMBERS_OF_A_PREDICTED_SHAPE * plan.num_shapes
 
 
 def _pays(model: keras.Model, data: FitData, epochs: int, before: int) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from keras_finetune.data.process_mark import is_of_dead_process, process_mark
 from keras_finetune.data.store import Store, build_store, cache_dir
 from keras_finetune.data.store_writer import Ragged
-from keras_finetune.models.fused import plain
+from keras_finetune.models.fused import without_xla
 from keras_finetune.models.model_graph import run_steps
 from keras_finetune.tuning.frozen_prefix import (
     cut_model,
@@ -164,7 +164,7 @@ def why_runs_anew(cut: PrefixCut, rows: Rows) -> str | None:
         number: keras.ops.convert_to_tensor(inputs[f"input_{i}"])
         for i, number in enumerate(cut.graph.inputs)
     }
-    with plain():
+    with without_xla():
         run_steps(cut.prefix, values, training=False)
     found = next((layer for layer in layers if layer._get_own_losses()), None)
     return found and f"the layer {found.name!r} adds a loss, which counts in every step"

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_finetune.data.store_writer import StoreWriteError
-from keras_finetune.models.fused import plain
+from keras_finetune.models.fused import without_xla
 from keras_finetune.tuning.argument_checks import check_folder
 from keras_finetune.tuning.counted_positions import counts_in_part, only_counted
 from keras_finetune.tuning.data_kinds import FitData, is_arrays, split_rows
@@ -198,7 +198,7 @@ def _served(
     )
     validated = data.validation_data
     try:
-        with plain() if plan.tokens < _WORTH_COMPILING else nullcontext():
+        with without_xla() if plan.tokens < _WORTH_COMPILING else nullcontext():
             x = cache.dataset(cut, rows, "train", progress=progress)
             if isinstance(x, str):
                 return x

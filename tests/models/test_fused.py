@@ -7,7 +7,7 @@ import pytest
 from keras import ops
 
 from keras_finetune.models import fused as module
-from keras_finetune.models import plain, text_classifier, transformer_encoder
+from keras_finetune.models import text_classifier, transformer_encoder, without_xla
 from keras_finetune.models.activation import gelu, gelu_approximate, silu
 from keras_finetune.models.attention_weights import attention_weights
 from keras_finetune.models.fused import add_and_norm, drop, fused, normalize
@@ -184,7 +184,7 @@ def test_plain_compiles_nothing_and_lasts_no_longer():
             graph = tf.function(made).get_concrete_function(tf.ones((2,))).graph
             return sum("PartitionedCall" in operation.type for operation in graph.get_operations())
 
-        with module.plain():
+        with module.without_xla():
             inside = count()
         return inside, count()
 
@@ -253,7 +253,7 @@ def test_what_is_exported_plain_needs_no_compiler(fuses, tmp_path):
     import tensorflow as tf
 
     model = text_classifier(transformer_encoder(20, 1, 2, 8, max_length=8), 2)
-    with nullcontext() if fuses else plain():
+    with nullcontext() if fuses else without_xla():
         model.export(tmp_path / "model", verbose=False)
     exported = tf.saved_model.load(tmp_path / "model")
     graph = str(exported.signatures["serving_default"].graph.as_graph_def())

@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_finetune.models.activation import silu
-from keras_finetune.models.fused import plain
+from keras_finetune.models.fused import without_xla
 from keras_finetune.models.new_tokens import NewTokens, with_last_axes_swapped
 
 pytestmark = pytest.mark.backends
@@ -24,7 +24,7 @@ def test_a_kernel_on_the_left_gives_the_same(use_bias, dtype):
     x = rng.normal(size=(3, 1, 8)).astype("float32")
     expected = ops.convert_to_numpy(ops.cast(dense(x), "float32"))
     transposed = ops.cast(ops.transpose(dense.kernel), dense.compute_dtype)
-    with plain():
+    with without_xla():
         found = tokens({id(dense.kernel): transposed}).product(dense, ops.convert_to_tensor(x))
     assert keras.backend.standardize_dtype(found.dtype) == dense.compute_dtype
     found = ops.convert_to_numpy(ops.cast(found, "float32"))
@@ -52,7 +52,7 @@ def test_last_axes_are_swapped_with_and_without_a_compiler():
     x = np.arange(24.0).reshape(2, 4, 3)
     expected = x.swapaxes(-1, -2)
     np.testing.assert_array_equal(ops.convert_to_numpy(with_last_axes_swapped(x)), expected)
-    with plain():
+    with without_xla():
         found = with_last_axes_swapped(ops.convert_to_tensor(x))
     np.testing.assert_array_equal(ops.convert_to_numpy(found), expected)
 
@@ -61,6 +61,6 @@ def test_silu_is_the_same_with_and_without_a_compiler():
     x = np.linspace(-30, 30, 61, dtype="float32")[None]
     expected = x / (1 + np.exp(-x.astype("float64")))
     np.testing.assert_allclose(ops.convert_to_numpy(silu(x)), expected, atol=2e-6)
-    with plain():
+    with without_xla():
         found = silu(ops.convert_to_tensor(x))
     np.testing.assert_allclose(ops.convert_to_numpy(found), expected, atol=2e-6)

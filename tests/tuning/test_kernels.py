@@ -4,7 +4,7 @@ import pytest
 
 import keras_finetune as kft
 from keras_finetune.data import make_plan
-from keras_finetune.models.fused import is_fusing, plain
+from keras_finetune.models.fused import is_fusing, without_xla
 from keras_finetune.tuning import kernels
 from keras_finetune.tuning.data_kinds import FitData, count_shapes, tokens_per_step
 from keras_finetune.tuning.kernels import kernels_worth_compiling, predictions_worth_compiling
@@ -138,7 +138,7 @@ def test_few_predictions_are_traced_plain_and_many_are_not(monkeypatch):
         found = predict(model, rows)
         assert set(look.seen) == {(False, expected)}
         look.seen.clear()
-        with plain():
+        with without_xla():
             exact = model({k: x[:rows] for k, x in inputs().items()})
         np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
         look.seen.clear()
